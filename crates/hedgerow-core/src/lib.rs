@@ -1,0 +1,17 @@
+//! The pure logic of Hedgerow: no I/O, no clock, no async, no Kubernetes client.
+//!
+//! ```text
+//!   names    ── every wire name that EKS users and manifests rely on
+//!   reason   ── why a packet was refused: one append-only list (C, metrics, flow logs, CLI)
+//!   sg       ── security-group rules and the plain verdict function
+//!   select   ── which SecurityGroupPolicies select a pod
+//!   planner  ── which interfaces and addresses a node should have
+//!   limits   ── what an instance type can carry
+//!   pool     ── VLAN ids and addresses, handed out and cooled down
+//! ```
+//!
+//! Everything here is a function from values to values; the binaries carry the answers out.
+
+pub mod names;
+pub mod reason;
+pub mod sg;

@@ -1,0 +1,77 @@
+//! Why a packet was refused: one append-only list shared by C, Rust, metrics, flow logs and the CLI.
+//!
+//! The build script of `hedgerow-datapath` writes `reasons.h` from [`Reason::ALL`], so C cannot
+//! disagree. Numbers are never reused: dashboards and pinned counters outlive a release.
+
+macro_rules! reasons {
+    ($($number:literal $variant:ident $name:literal $text:literal,)*) => {
+        /// Why a packet was refused (or [`Reason::Allowed`]).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Reason {
+            $(#[doc = $text] $variant = $number,)*
+        }
+
+        impl Reason {
+            /// Every reason, in number order.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The stable snake_case name used in metrics, flow logs and C (`HR_` + upper case).
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)* }
+            }
+
+            /// One sentence for people.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Reason::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    0 Allowed "allowed" "the packet was let through",
+    1 Malformed "malformed" "the frame is truncated or its headers contradict each other",
+    2 UnsupportedProtocol "unsupported_protocol" "the frame is neither ARP nor IPv4",
+    3 UnknownPort "unknown_port" "no interface is attached where the frame came from",
+    4 UnknownVlan "unknown_vlan" "no branch interface is associated with the frame's VLAN id",
+    5 SourceMac "source_mac" "the source MAC is not the interface's",
+    6 SourceAddress "source_address" "the source address is not one of the interface's (source/destination check)",
+    7 NoRoute "no_route" "no interface has the destination address and no route leads there",
+    8 Multicast "multicast" "multicast and broadcast do not cross a VPC",
+    9 EgressGroups "egress_groups" "no egress rule of the sender's security groups matches",
+    10 IngressGroups "ingress_groups" "no ingress rule of the receiver's security groups matches",
+    11 Fragment "fragment" "the fragment's first part was not seen, so its ports are unknown",
+    12 FlowTableFull "flow_table_full" "the flow could not be tracked",
+    13 PeerDown "peer_down" "the receiver's interface is not attached",
+    14 InstanceMetadata "instance_metadata" "pods may not reach the instance metadata service",
+    15 PodNotReady "pod_not_ready" "the pod's endpoint is not known to the datapath",
+    16 StrictLocal "strict_local" "a strict pod is reached through the VPC only",
+    17 TtlExceeded "ttl_exceeded" "the packet's time to live ran out",
+}
+
+impl Reason {
+    /// The reason with this number, if this build knows it.
+    pub fn from_number(number: u32) -> Option<Reason> {
+        Reason::ALL.get(number as usize).copied()
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_positions() {
+        for (position, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(position, *reason as usize, "{reason}: the list is append-only and gap-free");
+            assert_eq!(Reason::from_number(*reason as u32), Some(*reason));
+        }
+    }
+}

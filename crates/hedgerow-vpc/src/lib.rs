@@ -1,0 +1,2 @@
+//! The embedded VPC.
+pub mod effect;
