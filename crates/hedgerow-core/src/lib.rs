@@ -12,6 +12,7 @@
 //!
 //! Everything here is a function from values to values; the binaries carry the answers out.
 
+pub mod limits;
 pub mod names;
 pub mod reason;
 pub mod sg;

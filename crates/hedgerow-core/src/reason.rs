@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn numbers_are_positions() {
         for (position, reason) in Reason::ALL.iter().enumerate() {
-            assert_eq!(position, *reason as usize, "{reason}: the list is append-only and gap-free");
+            assert_eq!(
+                position, *reason as usize,
+                "{reason}: the list is append-only and gap-free"
+            );
             assert_eq!(Reason::from_number(*reason as u32), Some(*reason));
         }
     }

@@ -1,0 +1,1 @@
+//! The fabric of the embedded VPC.
