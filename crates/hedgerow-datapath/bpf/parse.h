@@ -1,0 +1,201 @@
+/* Headers of a frame, bounds-checked: Ethernet, 802.1Q, ARP, IPv4, TCP, UDP, ICMP.
+ *
+ * Everything is read with bpf_skb_load_bytes, so paged (non-linear) and GSO packets need no pull.
+ * Offsets count from the MAC header, which is where skb->data is at tc and tcx, ingress and egress.
+ * Each parser returns HR_ALLOWED, or the reason for which the frame must be dropped.
+ * Include after <linux/bpf.h>, <bpf/bpf_helpers.h>, <bpf/bpf_endian.h> and "reasons.h".
+ */
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#define HR_UNTAGGED 0xffff /* hr_packet.vlan of a frame without a tag */
+#define HR_VLAN_VID 0x0fff
+
+#define HR_TCP_FIN 0x01
+#define HR_TCP_SYN 0x02
+#define HR_TCP_RST 0x04
+#define HR_TCP_ACK 0x10
+
+#define HR_IP_MORE_FRAGMENTS 0x2000
+#define HR_IP_OFFSET 0x1fff
+
+/* linux/icmp.h drags in libc headers that -target bpf does not have. */
+struct hr_icmp {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be16 id; /* of queries */
+	__be16 sequence;
+};
+
+struct hr_arp {
+	__be16 hardware; /* 1: Ethernet */
+	__be16 protocol; /* 0x0800 */
+	__u8 hardware_len;
+	__u8 protocol_len;
+	__be16 operation; /* 1: request, 2: reply */
+	__u8 sender_mac[6];
+	__u8 sender[4];
+	__u8 target_mac[6];
+	__u8 target[4];
+};
+_Static_assert(sizeof(struct hr_arp) == 28, "ARP for IPv4 over Ethernet is 28 bytes");
+
+struct hr_packet {
+	__u32 l3;  /* offset of the network header */
+	__u32 l4;  /* offset of the transport header; hr_parse_ipv4 sets it */
+	__u32 end; /* offset just past the IPv4 datagram; Ethernet padding lies beyond */
+	__be32 source;
+	__be32 destination;
+	__u16 ethertype; /* host order, the tag skipped */
+	__u16 vlan;      /* VLAN id, or HR_UNTAGGED */
+	__u16 fragment;  /* host order: the fragment offset in units of 8 bytes */
+	__be16 id;       /* IPv4 identification, shared by the fragments of a datagram */
+	__u16 source_port;      /* host order; 0 unless TCP or UDP */
+	__u16 destination_port; /* host order; ICMP: type << 8 | code; 0 for other protocols */
+	__u16 icmp_id;          /* host order; of ICMP queries */
+	__u8 protocol;
+	__u8 ttl;
+	__u8 tcp_flags;
+	__u8 more_fragments; /* 1: the datagram goes on in another fragment */
+	__u8 tag_in_frame;   /* 1: the tag is in the frame, not in skb metadata */
+	__u8 destination_mac[6];
+	__u8 source_mac[6];
+	__u8 pad[3];
+};
+
+/* Ethernet and at most one 802.1Q tag, from skb metadata or from the frame itself. */
+static __always_inline __u32 hr_parse_ethernet(struct __sk_buff *skb, struct hr_packet *p)
+{
+	struct ethhdr eth;
+	struct {
+		__be16 tci;
+		__be16 ethertype;
+	} tag;
+
+	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) < 0)
+		return HR_MALFORMED;
+	__builtin_memcpy(p->destination_mac, eth.h_dest, 6);
+	__builtin_memcpy(p->source_mac, eth.h_source, 6);
+	p->ethertype = bpf_ntohs(eth.h_proto);
+	p->l3 = sizeof(eth);
+	p->vlan = HR_UNTAGGED;
+	p->tag_in_frame = 0;
+	if (skb->vlan_present) {
+		p->vlan = skb->vlan_tci & HR_VLAN_VID;
+	} else if (p->ethertype == ETH_P_8021Q) {
+		if (bpf_skb_load_bytes(skb, p->l3, &tag, sizeof(tag)) < 0)
+			return HR_MALFORMED;
+		p->vlan = bpf_ntohs(tag.tci) & HR_VLAN_VID;
+		p->ethertype = bpf_ntohs(tag.ethertype);
+		p->l3 += sizeof(tag);
+		p->tag_in_frame = 1;
+	}
+	return HR_ALLOWED;
+}
+
+/* ARP for IPv4 over Ethernet; anything else that calls itself ARP is malformed. */
+static __always_inline __u32 hr_parse_arp(struct __sk_buff *skb, const struct hr_packet *p,
+					  struct hr_arp *arp)
+{
+	if (bpf_skb_load_bytes(skb, p->l3, arp, sizeof(*arp)) < 0)
+		return HR_MALFORMED;
+	if (arp->hardware != bpf_htons(1) || arp->protocol != bpf_htons(ETH_P_IP) ||
+	    arp->hardware_len != 6 || arp->protocol_len != 4)
+		return HR_MALFORMED;
+	return HR_ALLOWED;
+}
+
+/* The IPv4 header; the datagram must lie wholly inside the frame. */
+static __always_inline __u32 hr_parse_ipv4(struct __sk_buff *skb, struct hr_packet *p)
+{
+	struct iphdr ip;
+	__u32 header, total;
+	__u16 offset;
+
+	if (bpf_skb_load_bytes(skb, p->l3, &ip, sizeof(ip)) < 0)
+		return HR_MALFORMED;
+	header = ip.ihl * 4;
+	total = bpf_ntohs(ip.tot_len);
+	if (ip.version != 4 || header < sizeof(ip) || total < header || p->l3 + total > skb->len)
+		return HR_MALFORMED;
+	offset = bpf_ntohs(ip.frag_off);
+	p->l4 = p->l3 + header;
+	p->end = p->l3 + total;
+	p->source = ip.saddr;
+	p->destination = ip.daddr;
+	p->protocol = ip.protocol;
+	p->ttl = ip.ttl;
+	p->id = ip.id;
+	p->fragment = offset & HR_IP_OFFSET;
+	p->more_fragments = (offset & HR_IP_MORE_FRAGMENTS) != 0;
+	p->source_port = 0;
+	p->destination_port = 0;
+	p->icmp_id = 0;
+	p->tcp_flags = 0;
+	return HR_ALLOWED;
+}
+
+static __always_inline __u32 hr_parse_tcp(struct __sk_buff *skb, struct hr_packet *p)
+{
+	struct tcphdr tcp;
+	__u8 flags;
+
+	if (p->l4 + sizeof(tcp) > p->end || bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)) < 0)
+		return HR_MALFORMED;
+	if (tcp.doff < 5 || p->l4 + tcp.doff * 4 > p->end)
+		return HR_MALFORMED;
+	flags = ((__u8 *)&tcp)[13];
+	p->tcp_flags = flags & (HR_TCP_FIN | HR_TCP_SYN | HR_TCP_RST | HR_TCP_ACK);
+	p->source_port = bpf_ntohs(tcp.source);
+	p->destination_port = bpf_ntohs(tcp.dest);
+	return HR_ALLOWED;
+}
+
+static __always_inline __u32 hr_parse_udp(struct __sk_buff *skb, struct hr_packet *p)
+{
+	struct udphdr udp;
+	__u32 len;
+
+	if (p->l4 + sizeof(udp) > p->end || bpf_skb_load_bytes(skb, p->l4, &udp, sizeof(udp)) < 0)
+		return HR_MALFORMED;
+	len = bpf_ntohs(udp.len);
+	if (len < sizeof(udp) || (!p->more_fragments && p->l4 + len > p->end))
+		return HR_MALFORMED;
+	p->source_port = bpf_ntohs(udp.source);
+	p->destination_port = bpf_ntohs(udp.dest);
+	return HR_ALLOWED;
+}
+
+static __always_inline __u32 hr_parse_icmp(struct __sk_buff *skb, struct hr_packet *p)
+{
+	struct hr_icmp icmp;
+
+	if (p->l4 + sizeof(icmp) > p->end || bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)) < 0)
+		return HR_MALFORMED;
+	p->destination_port = (__u16)icmp.type << 8 | icmp.code;
+	p->icmp_id = bpf_ntohs(icmp.id);
+	return HR_ALLOWED;
+}
+
+/* The transport header of an unfragmented datagram or a first fragment (p->fragment == 0), which
+ * must hold it whole (RFC 1858). Later fragments have none: ports stay 0. */
+static __always_inline __u32 hr_parse_transport(struct __sk_buff *skb, struct hr_packet *p)
+{
+	if (p->fragment)
+		return HR_ALLOWED;
+	switch (p->protocol) {
+	case IPPROTO_TCP:
+		return hr_parse_tcp(skb, p);
+	case IPPROTO_UDP:
+		return hr_parse_udp(skb, p);
+	case IPPROTO_ICMP:
+		return hr_parse_icmp(skb, p);
+	}
+	return HR_ALLOWED;
+}
