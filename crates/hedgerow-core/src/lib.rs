@@ -6,6 +6,7 @@
 //!   sg       ── security-group rules and the plain verdict function
 //!   select   ── which SecurityGroupPolicies select a pod
 //!   planner  ── which interfaces and addresses a node should have
+//!   mac      ── MAC addresses as text
 //!   limits   ── what an instance type can carry
 //!   pool     ── VLAN ids and addresses, handed out and cooled down
 //! ```
@@ -13,6 +14,9 @@
 //! Everything here is a function from values to values; the binaries carry the answers out.
 
 pub mod limits;
+pub mod mac;
 pub mod names;
+pub mod pool;
 pub mod reason;
+pub mod select;
 pub mod sg;

@@ -1,0 +1,5 @@
+//! Prints `deploy/crds.yaml`.
+
+fn main() {
+    print!("{}", hedgerow_k8s::manifest::crds());
+}
