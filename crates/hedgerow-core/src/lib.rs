@@ -16,6 +16,7 @@
 pub mod limits;
 pub mod mac;
 pub mod names;
+pub mod planner;
 pub mod pool;
 pub mod reason;
 pub mod select;
