@@ -3,7 +3,9 @@
 //! ```text
 //!   fabric ── the VPC side: who sent this, egress groups, ingress groups, tag, redirect
 //!   node   ── the node side: pods to uplinks and back
+//!   sys    ── raw calls both need: namespaces, shared map memory
 //! ```
 
 pub mod fabric;
 pub mod node;
+pub mod sys;

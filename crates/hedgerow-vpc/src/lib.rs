@@ -1,2 +1,3 @@
 //! The embedded VPC.
 pub mod effect;
+pub mod wire;

@@ -1,0 +1,96 @@
+//! Network namespaces with a name: files in `/run/netns`, as `ip netns` keeps them.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hedgerow_datapath::sys::Netns;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use super::WireError;
+
+const DIRECTORY: &str = "/run/netns";
+
+/// The full name of a namespace of the VPC process `name`.
+pub(super) fn full_name(name: &str, part: &str) -> String {
+    format!("hr.{name}.{part}")
+}
+
+fn path(full: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(full)
+}
+
+fn failed(operation: &'static str, object: &Path) -> impl Fn(io::Error) -> WireError {
+    let object = object.display().to_string();
+    move |source| WireError::Machine { operation, object: object.clone(), source }
+}
+
+/// Makes the namespace `full`, IPv6 off by default in it where `quiet` (the kernel then sends
+/// nothing by itself), and bind-mounts it under its name.
+pub(super) fn create(full: &str, quiet: bool) -> Result<Netns, WireError> {
+    let path = path(full);
+    fs::create_dir_all(DIRECTORY).map_err(failed("create directory", Path::new(DIRECTORY)))?;
+    OpenOptions::new().write(true).create_new(true).open(&path).map_err(|source| {
+        match source.kind() {
+            io::ErrorKind::AlreadyExists => WireError::NamespaceExists(full.to_owned()),
+            _ => failed("create", &path)(source),
+        }
+    })?;
+    let made = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| unshare_onto(&path, quiet));
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    made.and_then(|()| Netns::open(&path)).map_err(|source| {
+        remove(full);
+        failed("make network namespace", &path)(source)
+    })
+}
+
+/// Gives the calling thread, which must end afterwards, a new namespace and mounts it on `path`.
+fn unshare_onto(path: &Path, quiet: bool) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    if quiet {
+        // Absent when the kernel has no IPv6, which is just as quiet.
+        for scope in ["all", "default"] {
+            let _absent = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1");
+        }
+    }
+    mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    Ok(())
+}
+
+/// Removes the name `full`, if it is there; the namespace lives on while processes are in it.
+pub(super) fn remove(full: &str) {
+    let path = path(full);
+    // EINVAL: the file is there and nothing is mounted on it; ENOENT: nothing is there.
+    let _not_mounted = umount2(&path, MntFlags::MNT_DETACH);
+    if let Err(error) = fs::remove_file(&path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "remove network namespace");
+    }
+}
+
+/// Removes what a killed process of this `name` left: every namespace `hr.NAME.…`. Their veth
+/// pairs and eBPF programs go with them. Returns the names removed.
+///
+/// # Errors
+/// When `/run/netns` cannot be read. An absent directory is an empty one.
+pub fn sweep(name: &str) -> io::Result<Vec<String>> {
+    let prefix = full_name(name, "");
+    let entries = match fs::read_dir(DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut removed = Vec::new();
+    for entry in entries {
+        let file = entry?.file_name();
+        if let Some(full) = file.to_str().filter(|file| file.starts_with(&prefix)) {
+            remove(full);
+            removed.push(full.to_owned());
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
