@@ -3,12 +3,14 @@
 //! ```text
 //!   controller, agent ──► Cloud (trait) ◄── Ec2: the official SDK ──HTTP──► AWS or hedgerow-vpc
 //!                          model: plain structs       │
-//!                          error: EC2's own words     └ budget: requests per second
+//!                          error: EC2's own words     └ retries, backs off and slows down when throttled
 //! ```
 //!
 //! Which EC2 answers is a matter of the endpoint (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_EC2`), not
 //! of the code.
 
+mod convert;
+mod ec2;
 mod error;
 mod model;
 
@@ -17,6 +19,7 @@ use std::net::Ipv4Addr;
 use async_trait::async_trait;
 use hedgerow_core::sg::GroupId;
 
+pub use ec2::Ec2;
 pub use error::CloudError;
 pub use model::{
     Attachment, CreateInterface, Instance, Interface, InterfaceKind, InterfaceQuery, Subnet, Tags,

@@ -19,13 +19,18 @@ pub struct InstanceType {
     /// Whether it is bare metal.
     #[serde(deserialize_with = "flag")]
     pub bare_metal: bool,
-    /// Interfaces an instance can have, the trunk included.
+    /// Interfaces an instance can have, the trunk included. 0, as in the next three columns: not
+    /// known (three types that DescribeInstanceTypes no longer lists).
+    #[serde(deserialize_with = "number")]
     pub max_enis: u32,
     /// IPv4 addresses an interface can have, its primary one included.
+    #[serde(deserialize_with = "number")]
     pub ipv4_per_eni: u32,
     /// Virtual CPUs.
+    #[serde(deserialize_with = "number")]
     pub vcpus: u32,
     /// Memory, MiB.
+    #[serde(deserialize_with = "number")]
     pub memory_mib: u64,
     /// Branch interfaces a trunk of this type carries; `None`: no trunk as far as is known.
     pub branch_enis: Option<u32>,
@@ -35,7 +40,7 @@ impl InstanceType {
     /// How many pods the kubelet should accept, those with branch interfaces not counted:
     /// interfaces × (addresses − 1) + 2 (the two host-network DaemonSets of a node).
     pub fn max_pods(&self) -> u32 {
-        self.max_enis * (self.ipv4_per_eni - 1) + 2
+        self.max_enis * self.ipv4_per_eni.saturating_sub(1) + 2
     }
 
     /// Whether the type can have a trunk.
@@ -46,6 +51,14 @@ impl InstanceType {
 
 fn flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(u8::deserialize(deserializer)? != 0)
+}
+
+fn number<'de, D, N>(deserializer: D) -> Result<N, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    N: Deserialize<'de> + Default,
+{
+    Ok(Option::<N>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 static TABLE: LazyLock<BTreeMap<String, InstanceType>> = LazyLock::new(|| {
