@@ -1,0 +1,60 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Everything that is built lives here, outside the tree: every clone shares it.
+export HEDGEROW_CACHE ?= /var/cache/hedgerow
+export CARGO_TARGET_DIR ?= $(HEDGEROW_CACHE)/target
+# Rust and Go are found where their installers put them, also from a bare root shell.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
+
+HEDGEROW := $(CARGO_TARGET_DIR)/debug/hedgerow
+CARGO_DENY := $(HEDGEROW_CACHE)/tools/bin/cargo-deny
+
+.PHONY: help
+help:
+	@echo 'make demo       the tutorial: two pods on one node, one reaches the database (DEMO="--keep" keeps the lab)'
+	@echo 'make test       everything that is checked: lint, then unit, kernel and cluster tests'
+	@echo 'make lint       formatting, clippy, licences, import table, each crate alone'
+	@echo 'make setup      packages, tools, Kubernetes, crates and images, without running anything'
+	@echo 'make clean      remove the crates'\'' build products and the images'
+	@echo 'make distclean  remove the whole cache, $(HEDGEROW_CACHE)'
+
+.PHONY: demo
+demo: setup
+	@$(HEDGEROW) demo $(DEMO)
+
+# `--all-targets` so that tests and demo share one feature set, and nothing is compiled twice.
+.PHONY: setup
+setup: tools
+	@scripts/kubernetes
+	@cargo build --locked --workspace --bins
+	@$(HEDGEROW) image build
+
+.PHONY: tools
+tools:
+	@scripts/preflight
+	@scripts/packages
+	@scripts/aws
+
+.PHONY: lint
+lint: tools
+	@scripts/cargo-deny
+	cargo fmt --all -- --check
+	$(CARGO_DENY) --log-level error deny --locked check licenses bans sources
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	@scripts/alone
+	cargo test --quiet --locked -p hedgerow --test imports
+
+.PHONY: test
+test: lint setup
+	cargo test --locked --workspace
+
+.PHONY: clean
+clean:
+	cargo clean
+	rm -rf $(HEDGEROW_CACHE)/images
+
+.PHONY: distclean
+distclean:
+	rm -rf $(HEDGEROW_CACHE)
