@@ -1,0 +1,256 @@
+/* Connection tracking: a flow that passed both gates once goes on passing, whatever becomes of
+ * the rules, until it is idle or closed. Keys contain both interface keys, which are never reused,
+ * so an entry never matches another interface that got the address later. */
+#pragma once
+
+#define HR_FLOW_INITIATOR 0x01 /* which side sent the first packet */
+#define HR_FLOW_REPLIED 0x02
+#define HR_FLOW_ESTABLISHED 0x04 /* TCP: the initiator went on after the first reply */
+#define HR_FLOW_FIN 0x08	 /* << side */
+#define HR_FLOW_FINS (HR_FLOW_FIN | HR_FLOW_FIN << 1)
+#define HR_FLOW_RESET 0x20
+
+/* Idle timeouts, seconds. Established TCP, UDP: "Security group connection tracking", Amazon EC2
+ * User Guide; the others as nf_conntrack has them. */
+#define HR_TIMEOUT_TCP_OPENING 120
+#define HR_TIMEOUT_TCP_ESTABLISHED 432000
+#define HR_TIMEOUT_TCP_CLOSING 120
+#define HR_TIMEOUT_TCP_RESET 10
+#define HR_TIMEOUT_UDP 30
+#define HR_TIMEOUT_UDP_STREAM 180
+#define HR_TIMEOUT_ICMP 30
+#define HR_TIMEOUT_OTHER 600
+#define HR_TIMEOUT_FRAGMENT 30
+
+#define HR_ICMP_UNTRACKED 0xff
+
+static __always_inline __u32 hr_flow_now(void)
+{
+	return bpf_ktime_get_coarse_ns() / 1000000000ULL;
+}
+
+/* One end of a flow. */
+struct hr_flow_end {
+	__u32 interface;
+	__be32 address;
+	__u16 port;
+};
+
+/* The request type an ICMP type belongs to (RFC 792, RFC 950), or HR_ICMP_UNTRACKED. */
+static __always_inline __u8 hr_flow_icmp_request(__u8 type, __u32 *is_reply)
+{
+	*is_reply = type == 0 || type == 14 || type == 16 || type == 18;
+	switch (type) {
+	case 0:
+	case 8:
+		return 8;
+	case 13:
+	case 14:
+		return 13;
+	case 15:
+	case 16:
+		return 15;
+	case 17:
+	case 18:
+		return 17;
+	}
+	return HR_ICMP_UNTRACKED;
+}
+
+/* Fills `key` for a packet from `a` to `b`; returns the sender's side. */
+static __always_inline __u32 hr_flow_normalise(struct hr_flow_key *key, const struct hr_flow_end *a,
+					       const struct hr_flow_end *b)
+{
+	__u32 side = 0;
+
+	if (a->interface != b->interface)
+		side = a->interface > b->interface;
+	else if (a->address != b->address)
+		side = a->address > b->address;
+	else
+		side = a->port > b->port;
+	key->interface[0] = side ? b->interface : a->interface;
+	key->interface[1] = side ? a->interface : b->interface;
+	key->address[0] = side ? b->address : a->address;
+	key->address[1] = side ? a->address : b->address;
+	key->port[0] = side ? b->port : a->port;
+	key->port[1] = side ? a->port : b->port;
+	key->query = 0;
+	key->pad = 0;
+	return side;
+}
+
+/* The key of the flow that `p` belongs to, and the sender's side; false: it is not tracked. */
+static __always_inline int hr_flow_key_of(struct hr_flow_key *key, const struct hr_packet *p,
+					  __u32 from, __u32 to, __u32 *side)
+{
+	struct hr_flow_end a = { from, p->source, p->source_port };
+	struct hr_flow_end b = { to, p->destination, p->destination_port };
+	__u32 is_reply = 0;
+	__u8 request = 0;
+
+	if (p->protocol == IPPROTO_ICMP) {
+		request = hr_flow_icmp_request(p->destination_port >> 8, &is_reply);
+		a.port = p->icmp_id;
+		b.port = p->icmp_id;
+	}
+	*side = hr_flow_normalise(key, &a, &b);
+	key->protocol = p->protocol;
+	if (p->protocol == IPPROTO_ICMP)
+		key->query = request << 1 | ((*side ^ is_reply) & 1);
+	return request != HR_ICMP_UNTRACKED;
+}
+
+static __always_inline __u32 hr_flow_timeout(__u8 protocol, __u32 state)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		if (state & HR_FLOW_RESET)
+			return HR_TIMEOUT_TCP_RESET;
+		if (state & HR_FLOW_FINS)
+			return HR_TIMEOUT_TCP_CLOSING;
+		if (state & HR_FLOW_ESTABLISHED)
+			return HR_TIMEOUT_TCP_ESTABLISHED;
+		return HR_TIMEOUT_TCP_OPENING;
+	case IPPROTO_UDP:
+		return state & HR_FLOW_REPLIED ? HR_TIMEOUT_UDP_STREAM : HR_TIMEOUT_UDP;
+	case IPPROTO_ICMP:
+		return HR_TIMEOUT_ICMP;
+	}
+	return HR_TIMEOUT_OTHER;
+}
+
+/* What a packet from `side` adds to a flow's state. */
+static __always_inline __u32 hr_flow_learn(const struct hr_packet *p, __u32 state, __u32 side)
+{
+	__u32 learnt = 0;
+
+	if (side != (state & HR_FLOW_INITIATOR))
+		learnt |= HR_FLOW_REPLIED;
+	else if (state & HR_FLOW_REPLIED && !(p->tcp_flags & HR_TCP_SYN))
+		learnt |= HR_FLOW_ESTABLISHED;
+	if (p->tcp_flags & HR_TCP_FIN)
+		learnt |= HR_FLOW_FIN << (side & 1);
+	if (p->tcp_flags & HR_TCP_RST)
+		learnt |= HR_FLOW_RESET;
+	return learnt;
+}
+
+/* Whether the packet starts a connection, though an entry exists: a SYN without ACK does, except
+ * the initiator's repetition before any reply. It is judged by the rules as they are now. */
+static __always_inline int hr_flow_restarts(const struct hr_packet *p, __u32 state, __u32 side)
+{
+	if ((p->tcp_flags & (HR_TCP_SYN | HR_TCP_ACK)) != HR_TCP_SYN)
+		return 0;
+	return state & (HR_FLOW_REPLIED | HR_FLOW_FINS | HR_FLOW_RESET) ||
+	       side != (state & HR_FLOW_INITIATOR);
+}
+
+/* Whether the packet belongs to a tracked flow, which it then keeps alive. */
+static __always_inline int hr_flow_passes(const struct hr_flow_key *key, const struct hr_packet *p,
+					  __u32 side, __u32 now)
+{
+	struct hr_flow *flow = bpf_map_lookup_elem(&flows, key);
+	__u32 state, learnt, expires;
+
+	if (!flow)
+		return 0;
+	state = flow->state;
+	if ((__s32)(flow->expires - now) <= 0 || hr_flow_restarts(p, state, side))
+		return 0;
+	learnt = hr_flow_learn(p, state, side);
+	if (learnt & ~state)
+		__sync_fetch_and_or(&flow->state, learnt);
+	expires = now + hr_flow_timeout(p->protocol, state | learnt);
+	if (flow->expires != expires)
+		flow->expires = expires;
+	return 1;
+}
+
+/* Tracks the flow that `p` starts; false: the table refused it. */
+static __always_inline int hr_flow_start(const struct hr_flow_key *key, const struct hr_packet *p,
+					 __u32 side, __u32 now, const __u16 rules[2])
+{
+	struct hr_flow flow = { .created = now, .state = side & HR_FLOW_INITIATOR };
+
+	flow.state |= hr_flow_learn(p, flow.state, side);
+	flow.expires = now + hr_flow_timeout(p->protocol, flow.state);
+	flow.rules[HR_INGRESS] = rules[HR_INGRESS];
+	flow.rules[HR_EGRESS] = rules[HR_EGRESS];
+	return bpf_map_update_elem(&flows, key, &flow, BPF_ANY) == 0;
+}
+
+static __always_inline int hr_flow_is_icmp_error(const struct hr_packet *p)
+{
+	__u8 type = p->destination_port >> 8;
+
+	/* Unreachable, source quench, time exceeded, parameter problem (RFC 792); not redirects,
+	 * which a VPC has no use for. */
+	return p->protocol == IPPROTO_ICMP && (type == 3 || type == 4 || type == 11 || type == 12);
+}
+
+/* The packet an ICMP error quotes: IPv4 header and 8 bytes (RFC 792). */
+static __always_inline int hr_flow_quoted(struct __sk_buff *skb, const struct hr_packet *p,
+					  struct hr_packet *quoted)
+{
+	__u32 l3 = p->l4 + sizeof(struct hr_icmp);
+	struct hr_icmp icmp;
+	struct iphdr ip;
+	__be16 pair[2];
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) < 0 || ip.version != 4 || ip.ihl < 5)
+		return 0;
+	quoted->l4 = l3 + ip.ihl * 4;
+	if (quoted->l4 + 8 > p->end || ip.frag_off & bpf_htons(HR_IP_OFFSET))
+		return 0;
+	quoted->source = ip.saddr;
+	quoted->destination = ip.daddr;
+	quoted->protocol = ip.protocol;
+	quoted->source_port = 0;
+	quoted->destination_port = 0;
+	if (ip.protocol == IPPROTO_ICMP) {
+		if (bpf_skb_load_bytes(skb, quoted->l4, &icmp, sizeof(icmp)) < 0)
+			return 0;
+		quoted->destination_port = (__u16)icmp.type << 8 | icmp.code;
+		quoted->icmp_id = bpf_ntohs(icmp.id);
+	} else if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, quoted->l4, pair, sizeof(pair)) < 0)
+			return 0;
+		quoted->source_port = bpf_ntohs(pair[0]);
+		quoted->destination_port = bpf_ntohs(pair[1]);
+	}
+	return 1;
+}
+
+static __always_inline void hr_fragment_key_of(struct hr_fragment_key *key,
+					       const struct hr_packet *p, __u32 from, __u32 to)
+{
+	key->from = from;
+	key->to = to;
+	key->source = p->source;
+	key->destination = p->destination;
+	key->id = p->id;
+	key->protocol = p->protocol;
+	key->pad = 0;
+}
+
+static __always_inline void hr_fragment_remember(const struct hr_packet *p, __u32 from, __u32 to,
+						 __u32 now)
+{
+	struct hr_fragment_key key;
+	__u32 expires = now + HR_TIMEOUT_FRAGMENT;
+
+	hr_fragment_key_of(&key, p, from, to);
+	bpf_map_update_elem(&fragments, &key, &expires, BPF_ANY);
+}
+
+static __always_inline int hr_fragment_passes(const struct hr_packet *p, __u32 from, __u32 to,
+					      __u32 now)
+{
+	struct hr_fragment_key key;
+	__u32 *expires;
+
+	hr_fragment_key_of(&key, p, from, to);
+	expires = bpf_map_lookup_elem(&fragments, &key);
+	return expires && (__s32)(*expires - now) > 0;
+}

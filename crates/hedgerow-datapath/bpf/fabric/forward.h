@@ -1,0 +1,148 @@
+/* Who sent a frame, who gets it, and how it leaves; ARP, which the VPC answers by itself. */
+#pragma once
+
+static __always_inline int hr_mac_equal(const __u8 *a, const __u8 *b)
+{
+	return !__builtin_memcmp(a, b, 6);
+}
+
+/* The record of an interface, if it exists. */
+static __always_inline const struct hr_interface *hr_interface_of(__u32 key)
+{
+	const struct hr_interface *interface;
+	const __u32 *slot;
+
+	slot = bpf_map_lookup_elem(&interface_slots, &key);
+	if (!slot)
+		return 0;
+	interface = bpf_map_lookup_elem(&interfaces, slot);
+	/* The hash element may have been reused between the two steps. */
+	return interface && interface->key == key ? interface : 0;
+}
+
+/* Key of the interface that has the address in the VPC, or 0. */
+static __always_inline __u32 hr_address_owner(__u32 vpc, __be32 address)
+{
+	struct hr_address_key key = { vpc, address };
+	const struct hr_address *found;
+	__u32 owner;
+
+	found = bpf_map_lookup_elem(&addresses, &key);
+	if (!found)
+		return 0;
+	owner = *(volatile const __u32 *)&found->interface;
+	if (found->vpc != vpc || found->address != address)
+		return 0;
+	return owner;
+}
+
+/* The sender by port and tag, or 0. */
+static __always_inline const struct hr_interface *
+hr_forward_sender(struct __sk_buff *skb, const struct hr_port *port, const struct hr_packet *p)
+{
+	struct hr_vlan_key key = { port->interface, p->vlan };
+	const struct hr_interface *from;
+	__u32 interface = port->interface;
+	const __u32 *branch;
+
+	if (p->vlan != HR_UNTAGGED) {
+		branch = bpf_map_lookup_elem(&vlans, &key);
+		if (!branch)
+			return 0;
+		interface = *branch;
+	}
+	from = hr_interface_of(interface);
+	return from && from->ifindex == skb->ifindex && from->vlan == p->vlan ? from : 0;
+}
+
+/* 169.254.169.254 metadata, .253 DNS, .250 the EC2 endpoint. */
+static __always_inline int hr_forward_is_service(__be32 address)
+{
+	return address == bpf_htonl(0xa9fea9fe) || address == bpf_htonl(0xa9fea9fd) ||
+	       address == bpf_htonl(0xa9fea9fa);
+}
+
+/* Class D and E, limited broadcast, and the broadcast address of the sender's subnet. */
+static __always_inline int hr_forward_is_multicast(const struct hr_interface *from,
+						   const struct hr_packet *p)
+{
+	return p->destination_mac[0] & 1 || (p->destination & bpf_htonl(0xe0000000)) ==
+						    bpf_htonl(0xe0000000) ||
+	       p->destination == (from->subnet | ~from->mask);
+}
+
+static __always_inline void hr_forward_macs(struct __sk_buff *skb, const __u8 *to, const __u8 *from)
+{
+	__u8 macs[12];
+
+	__builtin_memcpy(macs, to, 6);
+	__builtin_memcpy(macs + 6, from, 6);
+	bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0);
+}
+
+/* Hands the frame to the far end of port `ifindex`, as if it had been sent to this host: the
+ * sender's stack addressed it to a MAC that is not the port's. */
+static __always_inline int hr_forward_deliver(struct __sk_buff *skb, __u32 ifindex)
+{
+	if (skb->pkt_type != 0)
+		bpf_skb_change_type(skb, 0);
+	return bpf_redirect_peer(ifindex, 0);
+}
+
+static __always_inline int hr_forward_to_interface(struct __sk_buff *skb, const struct hr_packet *p,
+						   const struct hr_interface *to,
+						   const __u8 *source_mac)
+{
+	__u32 ifindex = to->ifindex;
+	__u16 vlan = to->vlan;
+
+	hr_forward_macs(skb, to->mac, source_mac);
+	if (p->vlan != HR_UNTAGGED && bpf_skb_vlan_pop(skb) < 0)
+		return TC_ACT_SHOT;
+	if (vlan != HR_UNTAGGED && bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), vlan) < 0)
+		return TC_ACT_SHOT;
+	return hr_forward_deliver(skb, ifindex);
+}
+
+/* The MAC that answers for `target`, or 0: silence. The router is at the subnet's base + 1; the
+ * service addresses are behind it, for hosts that think them on-link. */
+static __always_inline int hr_arp_answer(const struct hr_interface *from, __be32 target, __u8 *mac)
+{
+	const __u8 router[6] = HR_ROUTER_MAC;
+	const struct hr_interface *owner;
+
+	if (target == bpf_htonl(bpf_ntohl(from->subnet) + 1) || hr_forward_is_service(target)) {
+		__builtin_memcpy(mac, router, 6);
+		return 1;
+	}
+	if ((target & from->mask) != from->subnet)
+		return 0;
+	owner = hr_interface_of(hr_address_owner(from->vpc, target));
+	/* No answer for an address of one's own: that is a probe for duplicates (RFC 5227). */
+	if (!owner || owner->key == from->key)
+		return 0;
+	__builtin_memcpy(mac, owner->mac, 6);
+	return 1;
+}
+
+/* Turns a request into its reply and sends it back where it came from, tagged if it was. */
+static __always_inline int hr_arp_reply(struct __sk_buff *skb, const struct hr_packet *p,
+					struct hr_arp *arp, const struct hr_interface *from)
+{
+	__u8 mac[6];
+	__be32 target, asker;
+
+	__builtin_memcpy(&target, arp->target, 4);
+	__builtin_memcpy(&asker, arp->sender, 4);
+	if (arp->operation != bpf_htons(1) || !hr_arp_answer(from, target, mac))
+		return TC_ACT_SHOT;
+	arp->operation = bpf_htons(2);
+	__builtin_memcpy(arp->target_mac, arp->sender_mac, 6);
+	__builtin_memcpy(arp->target, &asker, 4);
+	__builtin_memcpy(arp->sender_mac, mac, 6);
+	__builtin_memcpy(arp->sender, &target, 4);
+	hr_forward_macs(skb, from->mac, mac);
+	if (bpf_skb_store_bytes(skb, p->l3, arp, sizeof(*arp), 0) < 0)
+		return TC_ACT_SHOT;
+	return bpf_redirect(skb->ifindex, 0);
+}

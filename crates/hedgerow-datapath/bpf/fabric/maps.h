@@ -1,0 +1,272 @@
+/* What user space tells the fabric, and what the fabric remembers and reports.
+ *
+ * Every structure here has its twin in src/fabric/layout.rs, which asserts the sizes. None has
+ * padding. Interface keys are never reused and never 0. A record of several words that decides a
+ * verdict (hr_interface, hr_set and all below it) is written to a fresh slot, never changed while
+ * anything points to it, and reached through one 32-bit word; see src/fabric/slots.rs.
+ */
+#pragma once
+
+#define HR_ROUTER_MAC { 0x02, 0x68, 0x72, 0x00, 0x00, 0x01 }
+
+#define HR_INGRESS 0
+#define HR_EGRESS 1
+#define HR_NO_RULE 0xffff
+#define HR_RULE_WORDS 16 /* at most 1,024 rules per interface and direction */
+
+/* ifindex in the fabric's namespace → who is plugged in there. */
+struct hr_port {
+	__u32 interface; /* key; 0: the VPC's service port */
+	__u32 vpc;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct hr_port);
+} ports SEC(".maps");
+
+struct hr_interface {
+	__u32 key;
+	__u32 vpc;
+	__u32 ifindex; /* port to it, the trunk's for a branch; 0: not attached */
+	__u32 combination;
+	__be32 subnet;
+	__be32 mask;
+	__u16 vlan; /* of a branch, or HR_UNTAGGED */
+	__u8 mac[6];
+	__u32 check; /* source/destination check: 0 or 1 */
+};
+_Static_assert(sizeof(struct hr_interface) == 36, "layout.rs");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, struct hr_interface);
+} interfaces SEC(".maps");
+
+/* interface key → its slot in interfaces. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, __u32);
+} interface_slots SEC(".maps");
+
+struct hr_vlan_key {
+	__u32 trunk; /* interface key */
+	__u32 vlan;
+};
+
+/* branch → interface key. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct hr_vlan_key);
+	__type(value, __u32);
+} vlans SEC(".maps");
+
+struct hr_address_key {
+	__u32 vpc;
+	__be32 address;
+};
+
+/* The key is repeated in the value: elements of a hash are reused at once, and a reader that
+ * raced with it must notice. */
+struct hr_address {
+	__u32 interface;
+	__u32 vpc;
+	__be32 address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct hr_address_key);
+	__type(value, struct hr_address);
+} addresses SEC(".maps");
+
+struct hr_service {
+	__u32 ifindex;
+	__u8 mac[6];
+	__u16 pad;
+};
+
+/* VPC key → its service port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct hr_service);
+} services SEC(".maps");
+
+/* A combination is a distinct set of groups in a VPC; this is its present slot in sets, changed
+ * by one store into shared memory. Combination 0 and set 0 stand for no groups: nothing passes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, __u32);
+} combination_sets SEC(".maps");
+
+/* Compiled rules of a combination. */
+struct hr_set {
+	__u32 id;	 /* never reused: names the rule list in events */
+	__u32 tables[6]; /* [direction * 3 + (TCP 0, UDP 1, ICMP 2)] → port_tables */
+	__u32 others[2]; /* [direction] → port_blocks, indexed by protocol number */
+};
+_Static_assert(sizeof(struct hr_set) == 36, "layout.rs");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct hr_set);
+} sets SEC(".maps");
+
+struct hr_block {
+	__u16 at[256];
+};
+
+/* port >> 8 → block. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct hr_block);
+} port_tables SEC(".maps");
+
+/* port & 255 → bits. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct hr_block);
+} port_blocks SEC(".maps");
+
+struct hr_bits {
+	__u64 word[HR_RULE_WORDS];
+};
+
+/* Bit n stands for rule n of a set and direction. Entry 0 is all zeros. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct hr_bits);
+} rule_bits SEC(".maps");
+
+struct hr_prefix_key {
+	__u32 prefixlen; /* 32 + the prefix's length */
+	__u32 gate;	 /* set slot << 1 | direction */
+	__be32 address;
+};
+
+/* Peer prefix → bits of every rule whose prefix covers it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct hr_prefix_key);
+	__type(value, __u32);
+} prefixes SEC(".maps");
+
+struct hr_group_key {
+	__u32 gate; /* as above */
+	__u32 combination;
+};
+
+/* The peer's combination → bits of every rule that names one of its groups. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct hr_group_key);
+	__type(value, __u32);
+} group_peers SEC(".maps");
+
+/* One entry for both directions. Side 0 is the end with the smaller (interface, address, port). */
+struct hr_flow_key {
+	__u32 interface[2];
+	__be32 address[2];
+	__u16 port[2]; /* ICMP queries: the id, twice */
+	__u8 protocol;
+	__u8 query; /* ICMP: request type << 1 | the side that asks */
+	__u16 pad;
+};
+_Static_assert(sizeof(struct hr_flow_key) == 24, "layout.rs");
+
+struct hr_flow {
+	__u32 expires; /* seconds of CLOCK_MONOTONIC */
+	__u32 created;
+	__u32 state; /* HR_FLOW_… */
+	__u16 rules[2]; /* [direction] */
+};
+_Static_assert(sizeof(struct hr_flow) == 16, "compact entries halve the cost at 64k flows");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct hr_flow_key);
+	__type(value, struct hr_flow);
+} flows SEC(".maps");
+
+struct hr_fragment_key {
+	__u32 from;
+	__u32 to;
+	__be32 source;
+	__be32 destination;
+	__be16 id;
+	__u8 protocol;
+	__u8 pad;
+};
+
+/* Datagrams whose first fragment passed → when to forget them, seconds of CLOCK_MONOTONIC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct hr_fragment_key);
+	__type(value, __u32);
+} fragments SEC(".maps");
+
+/* Packets by reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HR_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} verdicts SEC(".maps");
+
+/* Events the ring buffer had no room for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+/* A drop, or an accepted new flow. */
+struct hr_event {
+	__u64 time; /* nanoseconds of CLOCK_MONOTONIC */
+	__u32 vpc;
+	__u32 from; /* interface key of the sender, 0: unknown */
+	__u32 to;   /* interface key of the receiver, 0: unknown */
+	__be32 source;
+	__be32 destination;
+	__u32 bytes;
+	__u32 sets[2];	/* [direction]: hr_set.id consulted, 0: none */
+	__u16 rules[2]; /* [direction]: deciding rule, or HR_NO_RULE */
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 reason;
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct hr_event) == 56, "layout.rs");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
