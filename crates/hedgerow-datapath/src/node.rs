@@ -19,15 +19,28 @@
 //! What the host's stack must be told (routes, rules, sysctls) is at [`MARK_TO_WIRE`],
 //! [`MARK_TO_POD`] and their tables.
 
+mod attach;
+mod endpoints;
 mod error;
+mod layout;
+mod pins;
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use aya::maps::lpm_trie::Key;
+use aya::maps::{HashMap, LpmTrie, MapData, PerCpuArray};
+use aya::{Ebpf, EbpfLoader};
 use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::Ipv4Prefix;
 
+use endpoints::{Endpoints, failed};
 pub use error::NodeError;
+use layout::{LAYOUT, network_order};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/node.bpf.o"));
+const SERVICES: &str = "node_services";
+const COUNTERS: &str = "node_counters";
 
 /// Result of this module.
 pub type Result<T, E = NodeError> = std::result::Result<T, E>;
@@ -85,53 +98,97 @@ pub struct NodeConfig {
 }
 
 /// The loaded programs and their maps. Dropping it leaves everything attached.
-#[derive(Debug)]
-pub struct NodeDatapath {}
+pub struct NodeDatapath {
+    ebpf: Ebpf,
+    links: PathBuf,
+    endpoints: Endpoints,
+    services: LpmTrie<MapData, u32, u32>,
+    addresses: HashMap<MapData, u32, u32>,
+    counters: PerCpuArray<MapData, u64>,
+}
 
 impl NodeDatapath {
     /// Loads the programs; creates the pinned maps under `pin_root/v<layout>` or takes up those of
     /// an earlier agent, after comparing their layout. `pin_root` is on a bpffs.
     pub fn open(pin_root: &Path) -> Result<Self> {
-        Err(NodeError::Unfinished(pin_root.to_owned()))
+        let maps = pin_root.join(format!("v{LAYOUT}"));
+        let links = maps.join("links");
+        pins::make_directory(pin_root, &links)?;
+        pins::check_pins(OBJECT, &maps)?;
+        attach::sweep_links(&links)?;
+        let mut ebpf = EbpfLoader::new()
+            .default_map_pin_directory(&maps)
+            .load(OBJECT)
+            .map_err(NodeError::Load)?;
+        attach::load_programs(&mut ebpf)?;
+        Ok(Self {
+            endpoints: Endpoints::take(&mut ebpf)?,
+            services: pins::take_map(&mut ebpf, SERVICES)?,
+            addresses: pins::take_map(&mut ebpf, "node_addresses")?,
+            counters: pins::take_map(&mut ebpf, COUNTERS)?,
+            ebpf,
+            links,
+        })
     }
 
-    /// Makes Service prefixes and node addresses exactly these.
-    pub fn configure(&mut self, _config: &NodeConfig) -> Result<()> {
-        Ok(())
+    /// Makes Service prefixes and node addresses exactly these; what stays is never missing.
+    pub fn configure(&mut self, config: &NodeConfig) -> Result<()> {
+        let wanted: Vec<Key<u32>> = config
+            .service_prefixes
+            .iter()
+            .map(|prefix| Key::new(prefix.len.into(), network_order(prefix.address)))
+            .collect();
+        for key in &wanted {
+            self.services.insert(key, 1, 0).map_err(failed("write", SERVICES))?;
+        }
+        let present: Vec<Key<u32>> =
+            self.services.keys().collect::<Result<_, _>>().map_err(failed("list", SERVICES))?;
+        let same = |a: &Key<u32>, b: &Key<u32>| (a.prefix_len(), a.data()) == (b.prefix_len(), b.data());
+        for key in present.iter().filter(|key| !wanted.iter().any(|w| same(w, key))) {
+            self.services.remove(key).map_err(failed("remove from", SERVICES))?;
+        }
+        endpoints::addresses_exactly(&mut self.addresses, &config.node_addresses)
     }
 
-    /// Attaches to an ENI or trunk; replaces an earlier agent's programs without losing a packet.
-    pub fn attach_uplink(&mut self, _ifname: &str) -> Result<()> {
-        Ok(())
+    /// Attaches to an ENI or trunk of the calling thread's network namespace; replaces an earlier
+    /// agent's programs without losing a packet. 25 ms the first time.
+    pub fn attach_uplink(&mut self, ifname: &str) -> Result<()> {
+        attach::attach_uplink(&mut self.ebpf, &self.links, ifname)
     }
 
     /// Detaches from an ENI or trunk; nothing happens where nothing is attached.
-    pub fn detach_uplink(&mut self, _ifname: &str) -> Result<()> {
-        Ok(())
+    pub fn detach_uplink(&mut self, ifname: &str) -> Result<()> {
+        attach::detach_uplink(&self.links, ifname)
     }
 
-    /// Attaches to the host side of a pod's veth pair; replaces without losing a packet.
-    pub fn attach_pod(&mut self, _host_veth: &str) -> Result<()> {
-        Ok(())
+    /// Attaches to the host side of a pod's veth pair; replaces without losing a packet. Until the
+    /// endpoint is put, everything from and to the pod is dropped. Goes with the veth.
+    pub fn attach_pod(&mut self, host_veth: &str) -> Result<()> {
+        attach::attach_pod(&mut self.ebpf, host_veth)
     }
 
-    /// Makes the endpoint known, or replaces the one with the same `host_ifindex`.
-    pub fn put_endpoint(&mut self, _endpoint: &Endpoint) -> Result<()> {
-        Ok(())
+    /// Makes the endpoint known, or replaces the one with the same `host_ifindex`. From the return
+    /// on its first packet is judged by it; until then the old one, never a mixture, is seen.
+    pub fn put_endpoint(&mut self, endpoint: &Endpoint) -> Result<()> {
+        self.endpoints.put(endpoint)
     }
 
     /// Forgets the endpoint; nothing happens where there is none.
-    pub fn remove_endpoint(&mut self, _host_ifindex: u32) -> Result<()> {
-        Ok(())
+    pub fn remove_endpoint(&mut self, host_ifindex: u32) -> Result<()> {
+        self.endpoints.remove(host_ifindex)
     }
 
-    /// Every known endpoint, by host interface.
+    /// Every known endpoint, by host interface; after [`open`](Self::open) those of the agent before.
     pub fn endpoints(&self) -> Result<Vec<Endpoint>> {
-        Ok(Vec::new())
+        Ok(self.endpoints.list())
     }
 
     /// How many packets got each verdict since the maps were made.
     pub fn counters(&self) -> Result<Vec<(Reason, u64)>> {
-        Ok(Vec::new())
+        let count = |&reason: &Reason| {
+            let values = self.counters.get(&(reason as u32), 0).map_err(failed("read", COUNTERS))?;
+            Ok((reason, values.iter().sum()))
+        };
+        Reason::ALL.iter().map(count).collect()
     }
 }
