@@ -24,9 +24,12 @@ help:
 demo: setup
 	@$(HEDGEROW) demo $(DEMO)
 
-# `--all-targets` so that tests and demo share one feature set, and nothing is compiled twice.
 .PHONY: setup
-setup: tools
+setup: images
+
+# Archives for containerd; those whose inputs changed are written again.
+.PHONY: images
+images: tools
 	@scripts/kubernetes
 	@cargo build --locked --workspace --bins
 	@$(HEDGEROW) image build
@@ -44,7 +47,7 @@ lint: tools
 	$(CARGO_DENY) --log-level error deny --locked check licenses bans sources
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	@scripts/alone
-	cargo test --quiet --locked -p hedgerow --test imports
+	cargo test --quiet --locked --workspace --test imports
 
 .PHONY: test
 test: lint setup

@@ -24,6 +24,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
+use crate::lab::state::cache_dir;
 use recipe::Recipe;
 
 /// `hedgerow image …`
@@ -47,9 +48,6 @@ pub struct BuildArgs {
     /// Where CoreDNS and Kubernetes are; the cache's by default.
     #[arg(long)]
     kubernetes_bin: Option<PathBuf>,
-    /// Everything that is built and kept.
-    #[arg(long, env = "HEDGEROW_CACHE", default_value = "/var/cache/hedgerow")]
-    cache: PathBuf,
 }
 
 /// Runs `hedgerow image …`.
@@ -63,17 +61,16 @@ pub fn run(command: ImageCommand) -> Result<()> {
 }
 
 fn build(args: &BuildArgs) -> Result<()> {
+    let cache = cache_dir();
     let bin_dir = match &args.bin_dir {
         Some(dir) => dir.clone(),
         None => own_directory()?,
     };
     let kubernetes = match &args.kubernetes_bin {
         Some(dir) => dir.clone(),
-        None => args.cache.join("kubernetes").join(recipe::KUBERNETES_VERSION),
+        None => cache.join("kubernetes").join(crate::lab::KUBERNETES_VERSION),
     };
-    let out = args.out.clone().unwrap_or_else(|| args.cache.join("images"));
-    std::fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
-
+    let out = args.out.clone().unwrap_or_else(|| cache.join("images"));
     let recipes = recipe::all(&bin_dir, &kubernetes);
     if let Some(unknown) = args.names.iter().find(|n| !recipes.iter().any(|r| r.name == **n)) {
         let known: Vec<_> = recipes.iter().map(|r| r.name).collect();
@@ -81,7 +78,7 @@ fn build(args: &BuildArgs) -> Result<()> {
     }
     for recipe in recipes {
         if args.names.is_empty() || args.names.iter().any(|n| n == recipe.name) {
-            build_one(&recipe, &out, &args.cache)
+            build_one(&recipe, &out, &cache)
                 .with_context(|| format!("build image {}", recipe.tag))?;
         }
     }
@@ -95,6 +92,8 @@ fn own_directory() -> Result<PathBuf> {
 
 /// Writes one archive if its inputs changed since the last time.
 fn build_one(recipe: &Recipe, out: &Path, cache: &Path) -> Result<()> {
+    let out = &out.join(recipe.folder);
+    std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
     let target = out.join(format!("{}.tar", recipe.name));
     let stamp = out.join(format!(".{}.inputs", recipe.name));
     let inputs = recipe.inputs()?;

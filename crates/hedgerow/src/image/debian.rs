@@ -58,8 +58,8 @@ fn fetch_missing(packages: &[&str], directory: &Path) -> Result<()> {
 }
 
 fn find(package: &str, directory: &Path) -> Result<Option<PathBuf>> {
-    let listing = std::fs::read_dir(directory)
-        .with_context(|| format!("list {}", directory.display()))?;
+    let listing =
+        std::fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
     for entry in listing {
         let path = entry.with_context(|| format!("list {}", directory.display()))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -10,14 +10,14 @@ use super::archive::Config;
 use super::debian;
 use super::tree::{Node, Tree};
 
-/// Version of the Kubernetes programs that `lab/kubernetes` pins; a directory in the cache.
-pub const KUBERNETES_VERSION: &str = "v1.34.4";
-
 /// One image.
 #[derive(Debug)]
 pub struct Recipe {
     /// Name of the archive, without `.tar`.
     pub name: &'static str,
+    /// Folder of the archive below the others; empty for the images that every node gets. Those
+    /// of the demo are loaded by it: a node's start pays for every image.
+    pub folder: &'static str,
     /// The image's name in a cluster.
     pub tag: &'static str,
     /// What it runs.
@@ -88,6 +88,7 @@ pub fn all(bin_dir: &Path, kubernetes: &Path) -> Vec<Recipe> {
 fn pause() -> Recipe {
     Recipe {
         name: "pause",
+        folder: "",
         tag: "registry.k8s.io/pause:3.10.1",
         config: Config { entrypoint: &["/pause"], env: &[] },
         base: &[],
@@ -98,6 +99,7 @@ fn pause() -> Recipe {
 fn coredns(kubernetes: &Path) -> Recipe {
     Recipe {
         name: "coredns",
+        folder: "",
         tag: "registry.k8s.io/coredns/coredns:v1.14.7",
         config: Config { entrypoint: &["/coredns"], env: &[] },
         base: &[],
@@ -109,6 +111,7 @@ fn coredns(kubernetes: &Path) -> Recipe {
 fn aws_node(bin_dir: &Path) -> Recipe {
     Recipe {
         name: "aws-node",
+        folder: "",
         tag: "hedgerow/aws-node:0.1.0",
         config: Config { entrypoint: &["/usr/bin/hedgerow-agent"], env: &[PATH] },
         base: RUST_BASE,
@@ -124,6 +127,7 @@ fn aws_node(bin_dir: &Path) -> Recipe {
 fn controller(bin_dir: &Path) -> Recipe {
     Recipe {
         name: "controller",
+        folder: "",
         tag: "hedgerow/controller:0.1.0",
         config: Config { entrypoint: &["/usr/bin/hedgerow-controller"], env: &[PATH] },
         base: RUST_BASE,
@@ -139,6 +143,7 @@ fn postgres_test() -> Recipe {
     let script = include_str!("../../../../lab/images/postgres-test/postgres_test.py");
     Recipe {
         name: "postgres-test",
+        folder: "demo",
         tag: "hedgerow/postgres-test:0.1.0",
         config: Config { entrypoint: &["/usr/bin/python3", "/postgres_test.py"], env: &[PATH] },
         base: POSTGRES_TEST_BASE,
@@ -161,8 +166,9 @@ impl Recipe {
         let mut text = format!("{self:?}\n");
         for part in &self.parts {
             if let Part::Program(from, _) = part {
-                let meta = std::fs::metadata(from)
-                    .with_context(|| format!("{} is not built; run `make setup`", from.display()))?;
+                let meta = std::fs::metadata(from).with_context(|| {
+                    format!("{} is not built; run `make setup`", from.display())
+                })?;
                 let time = meta.modified().with_context(|| format!("stat {}", from.display()))?;
                 writeln!(text, "{} {} {time:?}", from.display(), meta.len())?;
             }

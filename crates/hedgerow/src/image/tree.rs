@@ -58,7 +58,8 @@ impl Tree {
         let mut archive = tar::Archive::new(stream);
         for entry in archive.entries().context("read tar")? {
             let mut entry = entry.context("read tar entry")?;
-            let path = entry.path().context("read tar entry's path")?.to_string_lossy().into_owned();
+            let path =
+                entry.path().context("read tar entry's path")?.to_string_lossy().into_owned();
             let path = usr_path(&path);
             if path.is_empty() || !wanted(&path) {
                 continue;
