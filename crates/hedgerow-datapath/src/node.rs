@@ -143,7 +143,8 @@ impl NodeDatapath {
         }
         let present: Vec<Key<u32>> =
             self.services.keys().collect::<Result<_, _>>().map_err(failed("list", SERVICES))?;
-        let same = |a: &Key<u32>, b: &Key<u32>| (a.prefix_len(), a.data()) == (b.prefix_len(), b.data());
+        let same =
+            |a: &Key<u32>, b: &Key<u32>| (a.prefix_len(), a.data()) == (b.prefix_len(), b.data());
         for key in present.iter().filter(|key| !wanted.iter().any(|w| same(w, key))) {
             self.services.remove(key).map_err(failed("remove from", SERVICES))?;
         }
@@ -186,7 +187,8 @@ impl NodeDatapath {
     /// How many packets got each verdict since the maps were made.
     pub fn counters(&self) -> Result<Vec<(Reason, u64)>> {
         let count = |&reason: &Reason| {
-            let values = self.counters.get(&(reason as u32), 0).map_err(failed("read", COUNTERS))?;
+            let values =
+                self.counters.get(&(reason as u32), 0).map_err(failed("read", COUNTERS))?;
             Ok((reason, values.iter().sum()))
         };
         Reason::ALL.iter().map(count).collect()

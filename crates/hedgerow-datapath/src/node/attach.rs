@@ -118,11 +118,7 @@ pub(super) fn attach_uplink(ebpf: &mut Ebpf, links: &Path, interface: &str) -> R
         }
         remove_file(&path)?;
         let id = program
-            .attach_with_options(
-                interface,
-                hook,
-                TcAttachOptions::TcxOrder(LinkOrder::default()),
-            )
+            .attach_with_options(interface, hook, TcAttachOptions::TcxOrder(LinkOrder::default()))
             .map_err(failed)?;
         let link = program.take_link(id).map_err(failed)?;
         FdLink::try_from(link)
@@ -138,9 +134,7 @@ pub(super) fn attach_uplink(ebpf: &mut Ebpf, links: &Path, interface: &str) -> R
 fn replace_pinned(program: &mut SchedClassifier, path: &Path) -> Result<bool, ProgramError> {
     let pinned = match PinnedLink::from_pin(path) {
         Ok(pinned) => pinned,
-        Err(LinkError::SyscallError(error))
-            if error.io_error.kind() == io::ErrorKind::NotFound =>
-        {
+        Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
             return Ok(false);
         }
         Err(LinkError::SyscallError(error)) => return Err(error.into()),
@@ -194,9 +188,8 @@ fn attach_filter(
     let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
     match program.attach_with_options(interface, hook, TcAttachOptions::Netlink(options)) {
         Err(error) if os_error(&error) == Some(libc::EEXIST) => {
-            let present =
-                SchedClassifierLink::attached(interface, hook, PRIORITY, HANDLE, None)
-                    .map_err(TcError::IoError)?;
+            let present = SchedClassifierLink::attached(interface, hook, PRIORITY, HANDLE, None)
+                .map_err(TcError::IoError)?;
             program.attach_to_link(present)
         }
         other => other,

@@ -29,7 +29,10 @@ pub(super) struct Endpoints {
     next: u32,
 }
 
-pub(super) fn failed(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> NodeError {
+pub(super) fn failed(
+    action: &'static str,
+    map: &'static str,
+) -> impl FnOnce(MapError) -> NodeError {
     move |source| NodeError::Map { action, map, source }
 }
 

@@ -50,11 +50,16 @@ pub(super) fn check_pins(object: &[u8], directory: &Path) -> Result<()> {
             continue;
         }
         let name = "a pinned map";
-        let info = MapInfo::from_pin(&path)
-            .map_err(|source| NodeError::Map { action: "open", map: name, source })?;
-        let kind = info
-            .map_type()
-            .map_err(|source| NodeError::Map { action: "read the type of", map: name, source })?;
+        let info = MapInfo::from_pin(&path).map_err(|source| NodeError::Map {
+            action: "open",
+            map: name,
+            source,
+        })?;
+        let kind = info.map_type().map_err(|source| NodeError::Map {
+            action: "read the type of",
+            map: name,
+            source,
+        })?;
         for (field, found, expected) in [
             ("type", kind as u32, map.map_type()),
             ("key size", info.key_size(), map.key_size()),
