@@ -37,7 +37,7 @@ impl Progress {
 
     /// Shows what the current step is waiting for.
     pub fn detail(&self, detail: &str) {
-        if let Some(step) = &self.step {
+        if let (Some(step), false) = (&self.step, detail.is_empty()) {
             self.bar.set_message(format!("{step}: {detail}"));
         }
     }

@@ -14,13 +14,8 @@ pub const OWN: &str = "node";
 const REMOVAL: Duration = Duration::from_secs(3);
 
 /// Every version 1 hierarchy.
-pub fn hierarchies() -> Vec<PathBuf> {
-    fs::read_dir(ROOT)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_dir() && path.file_name().is_some_and(|name| name != "unified"))
-        .collect()
+fn hierarchies() -> Vec<PathBuf> {
+    subfolders(Path::new(ROOT)).into_iter().filter(|path| !path.ends_with("unified")).collect()
 }
 
 /// Makes `NAME/node` in every hierarchy.
@@ -93,8 +88,9 @@ pub fn processes(prefix: &str) -> Vec<i32> {
     found
 }
 
+/// In the version 2 hierarchy too: nodes are not placed there, but runc makes directories in it.
 fn all(prefix: &str) -> Vec<PathBuf> {
-    hierarchies()
+    subfolders(Path::new(ROOT))
         .iter()
         .flat_map(|hierarchy| subfolders(hierarchy))
         .filter(|path| {

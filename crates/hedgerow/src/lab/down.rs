@@ -1,6 +1,7 @@
 //! `hedgerow lab down`: by what was recorded, and by the names only this lab can have. Every step
 //! works on a lab that is half made, half gone, or not there.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,12 +9,11 @@ use std::{env, fs, io};
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::cgroup;
-use super::process::{Process, clean_environment, recorded, wait_gone};
-use super::state::{LabDir, LabName, NODE_PREFIX};
+use super::process::{self, Process, clean_environment, recorded, wait_gone};
+use super::state::{LabDir, LabName, NETNS, NODE_PREFIX};
 
 /// Component name of the embedded VPC.
 pub const VPC: &str = "vpc";
@@ -42,11 +42,12 @@ pub fn command(name: &LabName) -> Result<()> {
 /// Removes everything of the lab. Goes on after a failure; all failures are in the error.
 pub fn down(name: &LabName) -> Result<()> {
     let dir = name.dir();
+    let known = recorded(&dir);
+    let found = strays(name).into_iter().filter(|stray| !known.iter().any(|p| p.pid == stray.pid));
     let (vpc, others): (Vec<Process>, Vec<Process>) =
-        recorded(&dir).into_iter().partition(|process| process.component == VPC);
+        known.iter().cloned().chain(found).partition(|process| process.component == VPC);
     let steps = [
         stop_all(&others),
-        kill_strays(name),
         stop(&vpc, Signal::SIGTERM, VPC_POLITE),
         sweep(name),
         cgroup::remove_all(&name.prefix()),
@@ -96,12 +97,41 @@ fn stop(processes: &[Process], signal: Signal, limit: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Kills what is left in the lab's cgroups: only a node whose pid file was lost has any.
-fn kill_strays(name: &LabName) -> Result<()> {
-    for pid in cgroup::processes(&name.prefix()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    Ok(())
+/// Processes that can only be this lab's: in its namespaces or cgroups, or told its name. All of
+/// them are recorded too, unless `up` was killed between starting one and recording it.
+fn strays(name: &LabName) -> Vec<Process> {
+    let prefix = name.prefix();
+    let networks = network_ids(&prefix);
+    let in_cgroups = cgroup::processes(&prefix);
+    let relay = format!("--netns={NETNS}/{prefix}");
+    let vpc = format!("--name={name}");
+    process::all()
+        .into_iter()
+        .filter_map(|pid| {
+            let words = process::command_line(pid);
+            let is_vpc = words.first().is_some_and(|program| program.ends_with("/hedgerow-vpc"))
+                && words.contains(&vpc);
+            let ours = is_vpc
+                || in_cgroups.contains(&pid)
+                || process::network_id(pid).is_some_and(|id| networks.contains(&id))
+                || words.iter().any(|word| word.starts_with(&relay));
+            let component = if is_vpc { VPC } else { NODE_PREFIX };
+            ours.then(|| process::identify(component, pid)).flatten()
+        })
+        .collect()
+}
+
+/// Identities of the lab's network namespaces.
+fn network_ids(prefix: &str) -> Vec<u64> {
+    fs::read_dir(NETNS)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        })
+        .filter_map(|path| Some(fs::metadata(path).ok()?.ino()))
+        .collect()
 }
 
 /// Lets `hedgerow-vpc` remove what a killed one left: namespaces, interfaces, pins.

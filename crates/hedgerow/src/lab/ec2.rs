@@ -9,7 +9,7 @@ use reqwest::header;
 use roxmltree::{Document, Node};
 
 use super::REGION;
-use super::state::{Instance, LabName};
+use super::state::Instance;
 
 const API_VERSION: &str = "2016-11-15";
 /// EC2 takes any image id here: an instance is a namespace of this machine.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -93,13 +94,19 @@ pub fn log_file(dir: &LabDir, component: &str) -> Result<File> {
 
 /// Writes the pid file of a process that runs.
 pub fn record(dir: &LabDir, component: &str, pid: i32) -> Result<Process> {
-    let started = stat(pid)
-        .with_context(|| format!("{component} (pid {pid}) ended before it could be recorded"))?
-        .started;
+    let process = identify(component, pid)
+        .with_context(|| format!("{component} (pid {pid}) ended before it could be recorded"))?;
     let path = dir.run().join(format!("{component}.pid"));
     let mut file = File::create(&path).with_context(|| format!("writing {}", path.display()))?;
-    writeln!(file, "{pid} {started}").with_context(|| format!("writing {}", path.display()))?;
-    Ok(Process { component: component.to_owned(), pid, started })
+    writeln!(file, "{pid} {}", process.started)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(process)
+}
+
+/// The process that has this pid now.
+pub fn identify(component: &str, pid: i32) -> Option<Process> {
+    let started = stat(pid)?.started;
+    Some(Process { component: component.to_owned(), pid, started })
 }
 
 /// Every recorded process, by component; also those that ended.
@@ -172,17 +179,36 @@ pub fn rss_mib(pid: i32) -> u64 {
         .map_or(0, |kib| kib / 1024)
 }
 
-/// Pid and name of the children of `pid`.
-pub fn children(pid: i32) -> Vec<(i32, String)> {
+/// Every process of the machine.
+pub fn all() -> Vec<i32> {
     fs::read_dir("/proc")
         .into_iter()
         .flatten()
-        .filter_map(|entry| {
-            let child: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Pid and name of the children of `pid`.
+pub fn children(pid: i32) -> Vec<(i32, String)> {
+    all()
+        .into_iter()
+        .filter_map(|child| {
             let stat = stat(child)?;
             (stat.parent == pid && stat.runs()).then_some((child, stat.name))
         })
         .collect()
+}
+
+/// The words a process was started with; none if it ended.
+pub fn command_line(pid: i32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    text.split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// Identity of the process's network namespace: its inode, also that of the file it is bound to.
+pub fn network_id(pid: i32) -> Option<u64> {
+    Some(fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino())
 }
 
 /// The last lines of a log.

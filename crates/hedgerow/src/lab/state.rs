@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Folder of all labs.
 const LABS: &str = "/var/lib/hedgerow";
 
+/// Where network namespaces have names.
+pub const NETNS: &str = "/run/netns";
+
 /// A lab's name: part of namespace names, cgroup names and tags.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -139,7 +142,7 @@ pub struct Instance {
 impl Instance {
     /// Its network namespace.
     pub fn netns(&self, lab: &LabName) -> PathBuf {
-        Path::new("/run/netns").join(format!("{}{}", lab.prefix(), self.id))
+        Path::new(NETNS).join(format!("{}{}", lab.prefix(), self.id))
     }
 
     /// Its cgroup, the same path in every hierarchy.

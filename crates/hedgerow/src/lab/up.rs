@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kube::Client;
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use super::ec2::{Ec2, Subnet};
@@ -40,7 +41,7 @@ pub async fn up(name: &LabName, args: &UpArgs) -> Result<()> {
     progress.line(&format!("Lab '{name}'; logs: {}", name.dir().log().display()));
     let outcome = tokio::select! {
         outcome = bring_up(name, args, &tools, &mut progress) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        signal = interrupted() => Err(signal),
     };
     match outcome {
         Ok(state) => {
@@ -52,6 +53,18 @@ pub async fn up(name: &LabName, args: &UpArgs) -> Result<()> {
             clean_up(name, args.keep, &progress);
             Err(error.context(format!("lab '{name}' did not come up")))
         }
+    }
+}
+
+/// Ends when the user, or whoever started us, wants us to stop.
+async fn interrupted() -> anyhow::Error {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return anyhow::Error::new(error).context("listening for SIGTERM"),
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => anyhow!("interrupted"),
+        _ = terminate.recv() => anyhow!("terminated"),
     }
 }
 
@@ -84,7 +97,7 @@ async fn bring_up(
     dir.create()?;
     progress.step("Starting the embedded VPC");
     let mut processes = vec![start_vpc(&dir, name, args, tools)?];
-    wait_for_port(args.ec2_port, &dir, &processes).await?;
+    wait_for_port(args.ec2_port, &dir, &processes, progress).await?;
     progress.step("Making VPC, subnets, cluster security group and instances");
     let state = make_instances(name, args, tools).await?;
     state.write(&dir)?;
@@ -109,7 +122,7 @@ async fn bring_up(
 
     progress.step("Waiting for the API server");
     let client = cluster::client(&dir.kubeconfig()).await?;
-    wait(&dir, &processes, "the API server is not ready", || async {
+    wait(&dir, &processes, progress, "the API server is not ready", || async {
         Ok(if cluster::api_ready(&client).await { Ok(()) } else { Err(String::new()) })
     })
     .await?;
@@ -135,9 +148,14 @@ fn start_vpc(dir: &LabDir, name: &LabName, args: &UpArgs, tools: &Tools) -> Resu
     start(dir, Start { component: down::VPC, program: tools.vpc.clone(), args, netns: None })
 }
 
-async fn wait_for_port(port: u16, dir: &LabDir, processes: &[Process]) -> Result<()> {
+async fn wait_for_port(
+    port: u16,
+    dir: &LabDir,
+    processes: &[Process],
+    progress: &Progress,
+) -> Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    wait(dir, processes, "the EC2 API does not answer", || async move {
+    wait(dir, processes, progress, "the EC2 API does not answer", || async move {
         Ok(TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string()))
     })
     .await
@@ -213,12 +231,12 @@ async fn wait_for_cluster(
     progress: &mut Progress,
 ) -> Result<()> {
     progress.step("Waiting for the nodes");
-    wait(dir, processes, "not every node is Ready", || async {
+    wait(dir, processes, progress, "not every node is Ready", || async {
         Ok(unready_nodes(client, state.nodes.len()).await?.map_or(Ok(()), Err))
     })
     .await?;
     progress.step("Waiting for CoreDNS and the controller");
-    wait(dir, processes, "not every Deployment of kube-system is ready", || async {
+    wait(dir, processes, progress, "not every Deployment of kube-system is ready", || async {
         Ok(match cluster::unready_deployments(client).await? {
             Some(unready) if unready.is_empty() => Ok(()),
             Some(unready) => Err(unready.join(", ")),
@@ -240,7 +258,13 @@ async fn unready_nodes(client: &Client, wanted: usize) -> Result<Option<String>>
 
 /// Asks until the answer is `Ok(())`; fails if a process ended meanwhile, or with the last answer
 /// once patience is over. An `Err` of the question itself is an answer like any other.
-async fn wait<F, Q>(dir: &LabDir, processes: &[Process], what: &str, question: Q) -> Result<()>
+async fn wait<F, Q>(
+    dir: &LabDir,
+    processes: &[Process],
+    progress: &Progress,
+    what: &str,
+    question: Q,
+) -> Result<()>
 where
     Q: Fn() -> F,
     F: Future<Output = Result<Result<(), String>>>,
@@ -258,6 +282,7 @@ where
         if Instant::now() >= deadline {
             bail!("{what} after {} s: {answer}", PATIENCE.as_secs());
         }
+        progress.detail(&answer);
         tokio::time::sleep(POLL).await;
     }
 }

@@ -1,0 +1,184 @@
+//! The lab by itself: what it offers to users and to other people's tests, and that it leaves
+//! nothing behind.
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::{Lab, interfaces, sysctls};
+
+const READY: Duration = Duration::from_secs(40);
+
+#[test]
+fn a_lab_offers_what_clusters_offer_and_leaves_nothing() {
+    let (before, links) = (sysctls(), interfaces());
+    let lab = Lab::up("whole", &["--node", "m5.large", "--node", "t3.medium"]);
+    let nodes = lab.nodes();
+    assert_eq!(nodes.len(), 2, "{nodes:?}");
+    users_find_their_tools(&lab);
+    a_second_up_is_refused(&lab);
+    nodes_take_pods_by_their_type(&lab);
+    commands_run_on_nodes(&lab, &nodes[0]);
+    pods_are_reached_every_way(&lab);
+    assert_eq!(sysctls(), before, "while the lab runs");
+    lab.down();
+    assert_eq!(lab.remains(), Vec::<String>::new());
+    assert_eq!((sysctls(), interfaces()), (before, links));
+
+    let again = lab.try_up(&[]);
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    lab.down();
+    lab.down();
+    assert_eq!(lab.remains(), Vec::<String>::new());
+}
+
+fn users_find_their_tools(lab: &Lab) {
+    let vpc =
+        lab.run("aws ec2 describe-vpcs --vpc-ids $VPC_ID --query 'Vpcs[].CidrBlock' --output text");
+    assert_eq!(vpc, "10.0.0.0/16");
+    let running = lab.run(
+        "aws ec2 describe-instances --filters Name=vpc-id,Values=$VPC_ID \
+         --query 'length(Reservations[].Instances[])'",
+    );
+    assert_eq!(running, "3", "control plane and two nodes");
+    let group = lab.run(
+        "aws ec2 describe-security-groups --group-ids $CLUSTER_SECURITY_GROUP_ID \
+         --query 'SecurityGroups[0].GroupName' --output text",
+    );
+    assert!(group.starts_with(&format!("eks-cluster-sg-{}-", lab.name)), "{group}");
+    let status = lab.hedgerow(&["status"]);
+    for component in ["etcd", "kube-apiserver", "kubelet", "m5.large", "t3.medium"] {
+        assert!(status.contains(component), "{component} is not in\n{status}");
+    }
+    assert!(lab.hedgerow(&["logs"]).contains("kube-scheduler"));
+}
+
+fn a_second_up_is_refused(lab: &Lab) {
+    let refused = lab.try_up(&[]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("is already up"), "{words}");
+    assert!(words.contains(&format!("hedgerow lab down --name {}", lab.name)), "{words}");
+}
+
+fn nodes_take_pods_by_their_type(lab: &Lab) {
+    let pods = lab.run("kubectl get nodes -o jsonpath='{.items[*].status.capacity.pods}'");
+    let mut pods: Vec<&str> = pods.split_whitespace().collect();
+    pods.sort_unstable();
+    assert_eq!(pods, ["17", "29"], "m5.large and t3.medium");
+    assert_eq!(lab.run("kubectl get nodes -o jsonpath='{.items[*].spec.taints}'"), "");
+    let zones = lab.run("kubectl get nodes -o jsonpath='{.items[*].metadata.labels.topology\\.kubernetes\\.io/zone}'");
+    let mut zones: Vec<&str> = zones.split_whitespace().collect();
+    zones.sort_unstable();
+    assert_eq!(zones, ["us-west-2a", "us-west-2b"]);
+}
+
+fn commands_run_on_nodes(lab: &Lab, node: &str) {
+    assert_eq!(lab.hedgerow(&["exec", node, "--", "hostname"]).trim(), node);
+    let failed = lab.try_hedgerow(&["exec", node, "--", "sh", "-c", "exit 7"]);
+    assert_eq!(failed.status.code(), Some(7));
+    let ports = lab.hedgerow(&["exec", node, "--", "cat", "/proc/net/tcp"]);
+    // kube-proxy's health and metrics, on 127.0.0.1.
+    for port in [10256, 10249] {
+        assert!(ports.contains(&format!("0100007F:{port:04X}")), "{port} is not in\n{ports}");
+    }
+    let plugins = lab.hedgerow(&["exec", node, "--", "ls", "/opt/cni/bin"]);
+    for plugin in ["loopback", "portmap", "bandwidth"] {
+        assert!(plugins.contains(plugin), "{plugin} is not in\n{plugins}");
+    }
+}
+
+/// CoreDNS is the pod that every lab has; it serves HTTP on its probe and metrics ports.
+fn pods_are_reached_every_way(lab: &Lab) {
+    let name = lab.run(
+        "kubectl get pods -n kube-system -l k8s-app=kube-dns -o jsonpath='{.items[0].metadata.name}'",
+    );
+    lab.run(&format!("kubectl wait -n kube-system --for=condition=Ready pod/{name} --timeout=30s"));
+    let logs = lab.run(&format!("kubectl logs -n kube-system {name}"));
+    assert!(logs.contains("CoreDNS-1.14.7"), "{logs}");
+    let version = lab.run(&format!("kubectl exec -n kube-system {name} -- /coredns -version"));
+    assert!(version.contains("1.14.7"), "{version}");
+    let proxied = lab.run(&format!(
+        "kubectl get --raw /api/v1/namespaces/kube-system/pods/{name}:8181/proxy/ready"
+    ));
+    assert_eq!(proxied, "OK");
+    lab.eventually(
+        "kubectl get --raw /api/v1/namespaces/kube-system/services/kube-dns:9153/proxy/metrics",
+        READY,
+        |text| text.contains("coredns_build_info"),
+    );
+    assert_eq!(forwarded(lab, &name), "OK");
+}
+
+/// What a GET of `/ready` answers through `kubectl port-forward`.
+fn forwarded(lab: &Lab, pod: &str) -> String {
+    let target = format!("pod/{pod}");
+    let mut forward = lab
+        .command("kubectl", &["port-forward", "-n", "kube-system", &target, ":8181"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("kubectl starts");
+    let answer = first_line(forward.stdout.take().expect("piped"))
+        .split("127.0.0.1:")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u16>().ok())
+        .map(get_ready);
+    forward.kill().expect("kubectl runs");
+    forward.wait().expect("kubectl ends");
+    answer.expect("kubectl says its port")
+}
+
+fn first_line(mut from: impl Read) -> String {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while from.read(&mut byte).is_ok_and(|count| count == 1) && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+fn get_ready(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    stream.write_all(b"GET /ready HTTP/1.0\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_failed_up_says_why_and_leaves_nothing() {
+    let lab = Lab::named("broken");
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = std::env::var("HEDGEROW_CACHE").unwrap_or("/var/cache/hedgerow".to_owned());
+    let built = fs::read_dir(format!("{cache}/kubernetes/v1.34.4")).expect("Kubernetes is built");
+    for program in built.map(|entry| entry.expect("listed").path()) {
+        let broken = program.ends_with("kube-apiserver");
+        let target = if broken { "/bin/false".into() } else { program.clone() };
+        symlink(target, folder.path().join(program.file_name().expect("a file"))).expect("linked");
+    }
+    let failed = lab.try_up(&["--kubernetes-bin", &folder.path().display().to_string()]);
+    let words = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(!failed.status.success(), "{words}");
+    assert!(words.contains("kube-apiserver ended"), "{words}");
+    assert_eq!(lab.remains(), Vec::<String>::new());
+}
+
+#[test]
+fn missing_things_are_named_together() {
+    let lab = Lab::named("missing");
+    let args =
+        ["--kubernetes-bin", "/nonexistent", "--images", "/nonexistent", "--node", "m9.tiny"];
+    let failed = lab.try_up(&args);
+    let words = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(!failed.status.success(), "{words}");
+    for part in
+        ["kube-apiserver", "make kubernetes", "make images", "'m9.tiny' is not an instance type"]
+    {
+        assert!(words.contains(part), "{part} is not in\n{words}");
+    }
+    assert_eq!(lab.remains(), Vec::<String>::new());
+}
