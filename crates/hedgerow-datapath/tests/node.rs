@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType, TestRunOptions};
 use aya::{EbpfLoader, TestRun};
-use aya::programs::{SchedClassifier, TestRunOptions};
 use hedgerow_core::reason::Reason;
 use hedgerow_datapath::node::{MARK_TO_POD, NodeDatapath, NodeError};
 
@@ -40,7 +40,7 @@ fn services(lab: &Lab) {
         rule(TO_STRICT, strict.address),
         rule(TO_NODE, NODE),
     ];
-    lab.dnat(&rules.concat().concat());
+    lab.dnat(&rules.concat().concat(), regular.address);
 }
 
 /// A UDP/IPv4 frame with empty payload, its header checksum right.
@@ -84,7 +84,7 @@ fn pods_reach_the_vpc_as_their_own_interfaces_and_are_reached_there() {
         let frames = lab.vpc.frames(pod.address, OUTSIDE);
         assert!(!frames.is_empty());
         for frame in frames {
-            assert_eq!(frame.from.port, usize::from(pod.strict()), "{name} {frame:?}");
+            assert_eq!(frame.from.port, pod.uplink, "{name} {frame:?}");
             assert_eq!(frame.from.vlan, pod.vlan, "{name} {frame:?}");
             assert_eq!(frame.from.mac, pod.uplink_mac, "{name} {frame:?}");
             assert_eq!(frame.destination_mac, ROUTER_MAC, "{name} {frame:?}");
@@ -230,10 +230,13 @@ fn services_work_for_every_kind_of_pod_and_backend() {
         Server::start(&d.netns, d.address, 8080),
         Server::start(&lab.node, NODE, 8080),
     ];
-    for client in [a, c] {
+    for client in [a, b, c] {
         for (service, backend) in
             [(TO_OUTSIDE, OUTSIDE), (TO_REGULAR, b.address), (TO_STRICT, d.address)]
         {
+            if backend == client.address {
+                continue;
+            }
             let what = format!("{} to {service} ({backend})", client.host_veth);
             assert_eq!(ask(&client.netns, service, 80).expect(&what), client.address, "{what}");
             ask_udp(&client.netns, 0, (service, 80), 100).expect(&what);
@@ -247,6 +250,8 @@ fn services_work_for_every_kind_of_pod_and_backend() {
         }
     }
     assert_eq!(ask(&a.netns, TO_NODE, 80).expect("regular to the node's own"), a.address);
+    // A regular pod behind its own Service: kube-proxy masquerades.
+    assert_eq!(ask(&b.netns, TO_REGULAR, 80).expect("hairpin"), NODE);
     assert_eq!(lab.vpc.refused().len(), 0, "{:?}", lab.vpc.refused());
 }
 
@@ -277,7 +282,7 @@ fn errors_about_a_service_flow_reach_the_pod() {
 fn node_ports_keep_the_client_address_for_regular_pods() {
     let lab = Lab::new();
     let a = &lab.pods[0];
-    lab.dnat(&format!("ip daddr {NODE} tcp dport 30080 dnat to {}:8080;", a.address));
+    lab.dnat(&format!("ip daddr {NODE} tcp dport 30080 dnat to {}:8080;", a.address), NODE);
     let _server = Server::start(&a.netns, a.address, 8080);
     assert_eq!(ask(&lab.outside, NODE, 30080).expect("NodePort"), OUTSIDE);
     assert_eq!(ask(&lab.outside, a.address, 8080).expect("straight to the pod"), OUTSIDE);
@@ -335,6 +340,34 @@ impl Stream {
     }
 }
 
+/// How many programs are on the interface's tcx hooks.
+fn attached(interface: &str) -> [usize; 2] {
+    [TcAttachType::Ingress, TcAttachType::Egress]
+        .map(|hook| SchedClassifier::query_tcx(interface, hook).expect("query tcx").1.len())
+}
+
+#[test]
+fn uplinks_come_and_go() {
+    let mut lab = Lab::new();
+    let links = lab.pins.join("v1/links");
+    let pinned = || std::fs::read_dir(&links).expect("links").count();
+    assert_eq!(pinned(), 6);
+    lab.datapath.detach_uplink(lab::SECOND_ENI).expect("detach");
+    lab.datapath.detach_uplink(lab::SECOND_ENI).expect("detach again");
+    assert_eq!(pinned(), 4);
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while attached(lab::SECOND_ENI) != [0, 0] {
+        assert!(Instant::now() < deadline, "still attached");
+    }
+    lab.datapath.attach_uplink(lab::SECOND_ENI).expect("attach");
+    let index = ifindex(lab::SECOND_ENI);
+    netlink(async |handle| handle.link().del(index).execute().await);
+    lab.datapath.detach_uplink(lab::SECOND_ENI).expect("the device is gone");
+    assert_eq!(pinned(), 4);
+    let error = lab.datapath.attach_uplink(lab::SECOND_ENI).expect_err("no such device");
+    assert!(matches!(error, NodeError::Interface { .. }), "{error}");
+}
+
 #[test]
 fn an_agent_restart_loses_no_packet() {
     let mut lab = Lab::new();
@@ -348,6 +381,9 @@ fn an_agent_restart_loses_no_packet() {
     }
     let known = lab.datapath.endpoints().expect("endpoints");
     assert_eq!(known, lab.pods.iter().map(endpoint).collect::<Vec<_>>(), "kept over restarts");
+    for uplink in lab::UPLINKS {
+        assert_eq!(attached(uplink), [1, 1], "{uplink}: replaced, not added");
+    }
     for (pod, to, stream) in streams {
         let (sent, answered) = stream.finish();
         assert!(sent > 100, "the stream ran");

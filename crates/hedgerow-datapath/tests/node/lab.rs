@@ -31,7 +31,12 @@ pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 50);
 pub const SERVICES: &str = "172.20.0.0/16";
 pub const ENI: &str = "eth0";
 pub const TRUNK: &str = "eth1";
+/// A second ENI, bare as an attached one is: no address, no route.
+pub const SECOND_ENI: &str = "eth2";
+/// Every uplink; their far ends are w0, w1, w2 in the VPC, whose w3 is the outside host's.
+pub const UPLINKS: [&str; 3] = [ENI, TRUNK, SECOND_ENI];
 pub const ENI_MAC: [u8; 6] = [2, 0, 0, 0, 0x10, 0];
+const SECOND_ENI_MAC: [u8; 6] = [2, 0, 0, 0, 0x10, 2];
 const TRUNK_MAC: [u8; 6] = [2, 0, 0, 0, 0x10, 1];
 const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0x50, 1];
 /// The pods' gateway, and the trunk's: never on a wire.
@@ -46,6 +51,8 @@ pub struct Pod {
     pub address: Ipv4Addr,
     pub mac: [u8; 6],
     pub vlan: Option<u16>,
+    /// Position in [`UPLINKS`], which is its port in the VPC.
+    pub uplink: usize,
     pub uplink_mac: [u8; 6],
     pub host_ifindex: u32,
 }
@@ -61,8 +68,8 @@ pub struct Lab {
     pub datapath: NodeDatapath,
     pub outside: Netns,
     pub node: Netns,
-    /// The far ends of ENI and trunk, to send frames the VPC would not.
-    pub far: [Port; 2],
+    /// The far ends of the uplinks, to send frames the VPC would not.
+    pub far: [Port; 3],
     pub vpc: Vpc,
     pub pods: [Pod; 4],
     pub pins: PathBuf,
@@ -201,7 +208,7 @@ pub fn sysctl(name: &str, value: &str) {
 fn configure_node(pods: &[Pod]) {
     sysctl("ip_forward", "1");
     sysctl("conf/all/rp_filter", "0");
-    for device in [ENI, TRUNK].into_iter().chain(pods.iter().map(|pod| pod.host_veth)) {
+    for device in UPLINKS.into_iter().chain(pods.iter().map(|pod| pod.host_veth)) {
         sysctl(&format!("conf/{device}/rp_filter"), "0");
     }
     netlink(async |handle| {
@@ -235,34 +242,33 @@ fn configure_host(netns: &Netns, address: Ipv4Addr, gateway_mac: [u8; 6]) {
 
 fn make_pods() -> [Pod; 4] {
     let specs = [
-        ("eni0a", 21, None),
-        ("eni0b", 22, None),
-        ("vlan0c", 31, Some(11)),
-        ("vlan0d", 32, Some(12)),
+        ("eni0a", 21, None, 0, ENI_MAC),
+        ("eni0b", 22, None, 2, SECOND_ENI_MAC),
+        ("vlan0c", 31, Some(11), 1, [2, 0, 0, 3, 0, 31]),
+        ("vlan0d", 32, Some(12), 1, [2, 0, 0, 3, 0, 32]),
     ];
-    specs.map(|(host_veth, number, vlan)| {
+    specs.map(|(host_veth, number, vlan, uplink, uplink_mac)| {
         let netns = new_netns();
         let mac = [2, 0, 0, 1, 0, number];
         let host_mac = [2, 0, 0, 2, 0, number];
         netlink(async |h| veth(&h, (host_veth, Some(host_mac)), (&netns, "eth0", mac)).await);
         let address = Ipv4Addr::new(10, 0, 1, number);
         configure_host(&netns, address, host_mac);
-        let uplink_mac = if vlan.is_some() { [2, 0, 0, 3, 0, number] } else { ENI_MAC };
         let host_ifindex = ifindex(host_veth);
-        Pod { netns, host_veth, address, mac, vlan, uplink_mac, host_ifindex }
+        Pod { netns, host_veth, address, mac, vlan, uplink, uplink_mac, host_ifindex }
     })
 }
 
 fn start_vpc(wire: &Netns, pods: &[Pod]) -> Vpc {
     let mut places = BTreeMap::from([
         (NODE, Place { port: 0, vlan: None, mac: ENI_MAC }),
-        (OUTSIDE, Place { port: 2, vlan: None, mac: OUTSIDE_MAC }),
+        (OUTSIDE, Place { port: 3, vlan: None, mac: OUTSIDE_MAC }),
     ]);
     for pod in pods {
-        let port = usize::from(pod.strict());
-        places.insert(pod.address, Place { port, vlan: pod.vlan, mac: pod.uplink_mac });
+        places.insert(pod.address, Place { port: pod.uplink, vlan: pod.vlan, mac: pod.uplink_mac });
     }
-    let open = || ["w0", "w1", "w2"].map(|name| Port::open(ifindex(name)).expect("packet socket"));
+    let open =
+        || ["w0", "w1", "w2", "w3"].map(|name| Port::open(ifindex(name)).expect("packet socket"));
     Vpc::start(wire.run(open).expect("enter namespace").into(), places)
 }
 
@@ -274,17 +280,20 @@ impl Lab {
         node.enter().expect("enter the node");
         netlink(async |handle| {
             veth(&handle, (ENI, Some(ENI_MAC)), (&wire, "w0", [2, 0, 0, 0, 0xee, 0])).await?;
-            veth(&handle, (TRUNK, Some(TRUNK_MAC)), (&wire, "w1", [2, 0, 0, 0, 0xee, 1])).await
+            veth(&handle, (TRUNK, Some(TRUNK_MAC)), (&wire, "w1", [2, 0, 0, 0, 0xee, 1])).await?;
+            let far = (&wire, "w2", [2, 0, 0, 0, 0xee, 2]);
+            veth(&handle, (SECOND_ENI, Some(SECOND_ENI_MAC)), far).await
         });
         let plug = || {
-            netlink(async |h| veth(&h, ("w2", None), (&outside, "eth0", OUTSIDE_MAC)).await);
+            netlink(async |h| veth(&h, ("w3", None), (&outside, "eth0", OUTSIDE_MAC)).await);
         };
         wire.run(plug).expect("enter namespace");
         configure_host(&outside, OUTSIDE, ROUTER_MAC);
         let pods = make_pods();
         configure_node(&pods);
         let vpc = start_vpc(&wire, &pods);
-        let open = || ["w0", "w1"].map(|name| Port::open(ifindex(name)).expect("packet socket"));
+        let open =
+            || ["w0", "w1", "w2"].map(|name| Port::open(ifindex(name)).expect("packet socket"));
         let far = wire.run(open).expect("enter namespace");
         let datapath = NodeDatapath::open(&pins).expect("open the datapath");
         let mut lab = Lab { datapath, outside, node, far, vpc, pods, pins };
@@ -300,7 +309,7 @@ impl Lab {
         let service_prefixes = vec![SERVICES.parse().expect("prefix")];
         let config = NodeConfig { service_prefixes, node_addresses: vec![NODE] };
         self.datapath.configure(&config).expect("configure");
-        for uplink in [ENI, TRUNK] {
+        for uplink in UPLINKS {
             self.datapath.attach_uplink(uplink).expect("attach uplink");
         }
         for pod in &self.pods {
@@ -323,12 +332,14 @@ impl Lab {
         counters.iter().find(|(r, _)| *r == reason).map_or(0, |(_, count)| *count)
     }
 
-    /// Stands in for kube-proxy: DNAT of Service addresses, and its rule against what conntrack
-    /// cannot place.
-    pub fn dnat(&self, rules: &str) {
+    /// Stands in for kube-proxy: DNAT of Service addresses, masquerade of a pod behind its own
+    /// Service, and the rule against what conntrack cannot place.
+    pub fn dnat(&self, rules: &str, hairpin: Ipv4Addr) {
         let script = format!(
             "table ip lab {{
                chain services {{ type nat hook prerouting priority -100; {rules} }}
+               chain hairpin {{ type nat hook postrouting priority 100;
+                 ip saddr {hairpin} ip daddr {hairpin} masquerade; }}
                chain forwarded {{ type filter hook forward priority 0; ct state invalid drop; }}
              }}"
         );
@@ -348,7 +359,7 @@ pub fn endpoint(pod: &Pod) -> Endpoint {
         address: pod.address,
         pod_mac: pod.mac,
         uplink: Uplink {
-            ifindex: ifindex(if pod.strict() { TRUNK } else { ENI }),
+            ifindex: ifindex(UPLINKS[pod.uplink]),
             vlan: pod.vlan,
             source_mac: pod.uplink_mac,
             gateway_mac: ROUTER_MAC,
