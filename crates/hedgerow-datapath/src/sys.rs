@@ -45,6 +45,14 @@ impl AsFd for Netns {
     }
 }
 
+/// Nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the struct we own; it cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// A BPF array of `u32` made with `BPF_F_MMAPABLE`, shared with the kernel so that one aligned
 /// store makes a change visible at once and whole.
 #[derive(Debug)]

@@ -1,1 +1,158 @@
-//! Links.
+//! veth pairs, addresses and routes, by netlink.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_datapath::sys::Netns;
+use netlink_packet_route::link::{InfoData, InfoVeth};
+use nix::net::if_::if_nametoindex;
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use super::WireError;
+
+/// EC2's jumbo frames ("Network maximum transmission unit", Amazon EC2 User Guide).
+const MTU: u32 = 9001;
+
+/// A netlink socket in one network namespace.
+pub(super) struct Netlink {
+    handle: Handle,
+    driver: tokio::task::JoinHandle<()>,
+    namespace: String,
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// The far end of a new veth pair.
+pub(super) struct FarEnd<'a> {
+    pub(super) namespace: &'a Netns,
+    pub(super) name: &'a str,
+    pub(super) mac: [u8; 6],
+    pub(super) up: bool,
+}
+
+fn machine(operation: &'static str, object: String) -> impl FnOnce(io::Error) -> WireError {
+    move |source| WireError::Machine { operation, object, source }
+}
+
+/// The errno of a netlink refusal; what is none becomes text.
+fn kernel_answer(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+impl Netlink {
+    /// Opens a socket in the calling thread's namespace, called `namespace` in errors.
+    pub(super) fn open(namespace: &str) -> Result<Self, WireError> {
+        let (connection, handle, _) = rtnetlink::new_connection()
+            .map_err(machine("open netlink socket in", namespace.to_owned()))?;
+        let driver = tokio::spawn(connection);
+        Ok(Self { handle, driver, namespace: namespace.to_owned() })
+    }
+
+    fn failed(
+        &self,
+        operation: &'static str,
+        object: &str,
+    ) -> impl FnOnce(rtnetlink::Error) -> WireError {
+        let object = format!("{object} in {}", self.namespace);
+        move |error| machine(operation, object)(kernel_answer(error))
+    }
+
+    /// Makes a veth pair, this end down, the far end directly where it belongs.
+    pub(super) async fn add_veth(&self, name: &str, far: &FarEnd<'_>) -> Result<(), WireError> {
+        let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(far.name)
+            .mtu(MTU)
+            .address(far.mac.to_vec())
+            .setns_by_fd(far.namespace.as_fd().as_raw_fd());
+        if far.up {
+            peer = peer.up();
+        }
+        let message = LinkMessageBuilder::<LinkVeth>::new(name, far.name)
+            .mtu(MTU)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+            .build();
+        let added = self.handle.link().add(message).execute().await;
+        added.map_err(self.failed("add veth pair", name))
+    }
+
+    /// Sets a link up.
+    pub(super) async fn set_up(&self, index: u32) -> Result<(), WireError> {
+        let message = LinkUnspec::new_with_index(index).up().build();
+        let set = self.handle.link().set(message).execute().await;
+        set.map_err(self.failed("set up link", &index.to_string()))
+    }
+
+    /// Deletes a link; absent is fine.
+    pub(super) async fn delete(&self, index: u32) -> Result<(), WireError> {
+        match self.handle.link().del(index).execute().await.map_err(kernel_answer) {
+            Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
+                let object = format!("{index} in {}", self.namespace);
+                Err(machine("delete link", object)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a link an address.
+    pub(super) async fn add_address(
+        &self,
+        index: u32,
+        address: Ipv4Addr,
+        prefix_len: u8,
+    ) -> Result<(), WireError> {
+        let added = self.handle.address().add(index, address.into(), prefix_len).execute().await;
+        added.map_err(self.failed("add address", &address.to_string()))
+    }
+
+    /// Routes everything by `gateway`.
+    pub(super) async fn add_default_route(
+        &self,
+        index: u32,
+        gateway: Ipv4Addr,
+    ) -> Result<(), WireError> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .gateway(gateway)
+            .output_interface(index)
+            .build();
+        let added = self.handle.route().add(route).execute().await;
+        added.map_err(self.failed("add default route by", &gateway.to_string()))
+    }
+
+    /// Fixes the MAC of a neighbour.
+    pub(super) async fn add_neighbour(
+        &self,
+        index: u32,
+        address: Ipv4Addr,
+        mac: [u8; 6],
+    ) -> Result<(), WireError> {
+        let request = self.handle.neighbours().add(index, address.into());
+        let added = request.link_layer_address(&mac).execute().await;
+        added.map_err(self.failed("add neighbour", &address.to_string()))
+    }
+
+    /// As a DHCP client would: address, default route by the subnet's router.
+    pub(super) async fn configure_primary(
+        &self,
+        index: u32,
+        address: Ipv4Addr,
+        subnet: Ipv4Prefix,
+    ) -> Result<(), WireError> {
+        self.add_address(index, address, subnet.len).await?;
+        self.add_default_route(index, subnet.nth(1)).await
+    }
+}
+
+/// The index of link `name` in the calling thread's namespace.
+pub(super) fn index_of(name: &str) -> Result<u32, WireError> {
+    if_nametoindex(name)
+        .map_err(|errno| machine("find link", name.to_owned())(io::Error::from(errno)))
+}

@@ -12,6 +12,8 @@
 //! [`sweep`] removes the namespaces, with which the veth pairs go.
 
 mod link;
+mod log;
+mod machine;
 mod netns;
 mod record;
 mod worker;

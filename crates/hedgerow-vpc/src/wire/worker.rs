@@ -1,27 +1,231 @@
-//! The worker thread.
-use std::thread::JoinHandle;
+//! The thread that owns the machine side: it lives in `hr.NAME.fabric` and carries out commands
+//! one by one, reading the fabric's events between them.
 
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::sync::mpsc as sync;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use hedgerow_core::sg::Direction;
+use hedgerow_datapath::fabric::{Event, Events};
+use hedgerow_datapath::sys::{Netns, monotonic_ns};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{Command, FlowRecord, WireError, netns};
+use super::log::Log;
+use super::machine::Machine;
+use super::record::{FlowRecord, Gate};
+use super::{Command, Counters, WireError, netns};
+use crate::effect::Effect;
 
+/// How often waiting drops are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Makes the fabric's namespace and the thread in it; returns when it is ready for commands.
 pub(super) fn start(
     name: String,
-    mut inbox: mpsc::UnboundedReceiver<Command>,
-    _records: broadcast::Sender<FlowRecord>,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    records: broadcast::Sender<FlowRecord>,
 ) -> Result<JoinHandle<()>, WireError> {
     let full = netns::full_name(&name, "fabric");
-    let _fabric = netns::create(&full, true)?;
-    Ok(std::thread::spawn(move || {
-        while let Some(command) = inbox.blocking_recv() {
-            match command {
-                Command::Apply(_, reply) => drop(reply.send(Ok(()))),
-                Command::Counters(reply) => drop(reply.send(Err(WireError::Down))),
-                Command::ListenTcp(_, _, reply) => drop(reply.send(Err(WireError::Down))),
-                Command::BindUdp(_, _, reply) => drop(reply.send(Err(WireError::Down))),
-                Command::Stop => break,
+    let home = netns::create(&full, true)?;
+    let (ready, started) = sync::channel();
+    let thread = std::thread::Builder::new().name("hr-wire".to_owned());
+    let spawned = thread.spawn(move || run(name, home, inbox, records, &ready)).map_err(|source| {
+        WireError::Machine { operation: "start thread", object: "hr-wire".to_owned(), source }
+    });
+    let result = spawned.and_then(|worker| {
+        // A worker that ended without a word has panicked; its message is on stderr.
+        started.recv().unwrap_or(Err(WireError::Down)).map(|()| worker)
+    });
+    if result.is_err() {
+        netns::remove(&full);
+    }
+    result
+}
+
+fn run(
+    name: String,
+    home: Netns,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    records: broadcast::Sender<FlowRecord>,
+    ready: &sync::Sender<Result<(), WireError>>,
+) {
+    let failed = |operation| {
+        move |source| WireError::Machine { operation, object: "hr-wire".to_owned(), source }
+    };
+    let runtime = home.enter().map_err(failed("enter the fabric's namespace")).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(failed("start runtime"))
+    });
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _caller_gone = ready.send(Err(error));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        match Worker::new(name, home, records) {
+            Ok(worker) => {
+                let _caller_gone = ready.send(Ok(()));
+                worker.serve(inbox).await;
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    });
+}
+
+struct Worker {
+    machine: Machine,
+    events: AsyncFd<Events>,
+    log: Log,
+    records: broadcast::Sender<FlowRecord>,
+}
+
+/// What the worker woke up for.
+enum Wake {
+    Command(Option<Command>),
+    Events(io::Result<()>),
+    Tick,
+}
+
+impl Worker {
+    fn new(
+        name: String,
+        home: Netns,
+        records: broadcast::Sender<FlowRecord>,
+    ) -> Result<Self, WireError> {
+        let mut machine = Machine::new(name, home)?;
+        let events = machine.fabric.take_events()?;
+        let events = AsyncFd::new(events).map_err(|source| WireError::Machine {
+            operation: "watch ring buffer",
+            object: "events".to_owned(),
+            source,
+        })?;
+        Ok(Self { machine, events, log: Log::default(), records })
+    }
+
+    async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            let waiting = !self.log.is_empty();
+            let wake = tokio::select! {
+                command = inbox.recv() => Wake::Command(command),
+                ready = self.events.readable_mut() => {
+                    Wake::Events(ready.map(|mut guard| guard.clear_ready()))
+                }
+                () = tokio::time::sleep(TICK), if waiting => Wake::Tick,
+            };
+            // Before a command: it may take away what the events refer to.
+            self.read_events();
+            self.send(|log| log.flush(SystemTime::now()));
+            match wake {
+                Wake::Command(None | Some(Command::Stop)) => break,
+                Wake::Command(Some(command)) => self.obey(command).await,
+                Wake::Events(Ok(())) | Wake::Tick => {}
+                Wake::Events(Err(error)) => {
+                    tracing::error!(%error, "the fabric's events can no longer be read");
+                    tokio::time::sleep(TICK).await;
+                }
             }
         }
-        netns::remove(&full);
-    }))
+        self.read_events();
+        self.send(Log::flush_all);
+        self.machine.teardown();
+    }
+
+    fn send(&mut self, take: impl FnOnce(&mut Log) -> Vec<FlowRecord>) {
+        for record in take(&mut self.log) {
+            // Nobody listens: fine.
+            let _unheard = self.records.send(record);
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // A caller that no longer waits does not matter.
+        match command {
+            Command::Apply(effects, reply) => drop(reply.send(self.apply(effects).await)),
+            Command::Counters(reply) => drop(reply.send(self.counters())),
+            Command::ListenTcp(vpc, address, reply) => {
+                let listen = || {
+                    let listener = TcpListener::bind(address)?;
+                    listener.set_nonblocking(true).map(|()| listener)
+                };
+                drop(reply.send(self.machine.in_services(vpc, "listen (TCP)", listen)));
+            }
+            Command::BindUdp(vpc, address, reply) => {
+                let bind = || {
+                    let socket = UdpSocket::bind(address)?;
+                    socket.set_nonblocking(true).map(|()| socket)
+                };
+                drop(reply.send(self.machine.in_services(vpc, "bind (UDP)", bind)));
+            }
+            Command::Stop => {}
+        }
+    }
+
+    async fn apply(&mut self, effects: Vec<Effect>) -> Result<(), WireError> {
+        for effect in effects {
+            self.machine.apply(effect).await?;
+        }
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, WireError> {
+        let verdicts = self.machine.fabric.verdicts()?.into_iter().collect();
+        Ok(Counters { verdicts, lost_records: self.machine.fabric.lost_events()? })
+    }
+
+    fn read_events(&mut self) {
+        let events = self.events.get_mut().drain();
+        if events.is_empty() {
+            return;
+        }
+        let (now, clock) = (SystemTime::now(), monotonic_ns());
+        for event in events {
+            let age = Duration::from_nanos(clock.saturating_sub(event.time));
+            let at = now.checked_sub(age).unwrap_or(now);
+            for &direction in Log::gates(&event) {
+                let record = || describe(&self.machine, &event, direction, at);
+                if event.reason == hedgerow_core::reason::Reason::Allowed {
+                    let _unheard = self.records.send(record());
+                } else {
+                    self.log.add_drop(&event, at, record);
+                }
+            }
+        }
+    }
+}
+
+/// An event in the words of the EC2 API, as the gate `direction` sees it.
+fn describe(machine: &Machine, event: &Event, direction: Direction, at: SystemTime) -> FlowRecord {
+    let (gate, other, consulted) = match direction {
+        Direction::Egress => (event.from, event.to, event.egress),
+        Direction::Ingress => (event.to, event.from, event.ingress),
+    };
+    let known = gate.and_then(|key| machine.interface(key));
+    let (interface, groups) = match known {
+        Some((id, groups)) => (Some(id.to_owned()), groups),
+        None => (None, Vec::new()),
+    };
+    let rule = consulted.and_then(|consulted| {
+        machine.fabric.rule(consulted.set, direction, consulted.rule?).cloned()
+    });
+    FlowRecord {
+        start: at,
+        end: at,
+        vpc: machine.vpc_id(event.vpc).unwrap_or_default().to_owned(),
+        gate: Gate { interface, direction, groups },
+        other: other.and_then(|key| machine.interface(key)).map(|(id, _)| id.to_owned()),
+        source: event.source,
+        destination: event.destination,
+        source_port: event.source_port,
+        destination_port: event.destination_port,
+        protocol: event.protocol,
+        packets: 1,
+        bytes: u64::from(event.bytes),
+        reason: event.reason,
+        rule,
+    }
 }

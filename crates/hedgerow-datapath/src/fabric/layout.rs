@@ -1,0 +1,103 @@
+//! Twins of the structures in `bpf/fabric/maps.h`. Sizes are asserted on both sides; neither has
+//! padding (bytemuck refuses it). Addresses are in network order, as they are in packets.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Words of a rule bit vector: at most 1,024 rules per combination and direction.
+pub const RULE_WORDS: usize = 16;
+/// `HR_NO_RULE`: no rule decided.
+pub const NO_RULE: u16 = 0xffff;
+/// `HR_UNTAGGED`: the VLAN of frames without a tag.
+pub const UNTAGGED: u16 = 0xffff;
+
+macro_rules! twin {
+    ($(#[$doc:meta])* $name:ident, $size:literal { $($field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Pod, Zeroable)]
+        #[repr(C)]
+        #[allow(missing_docs, reason = "documented in bpf/fabric/maps.h")]
+        pub struct $name { $(pub $field: $type,)* }
+
+        const _: () = assert!(size_of::<$name>() == $size);
+        // SAFETY: the derive of bytemuck::Pod proves that any bytes are a value, without padding.
+        unsafe impl aya::Pod for $name {}
+    };
+}
+
+twin! {
+    /// `struct hr_port`.
+    Port, 8 { interface: u32, vpc: u32, }
+}
+twin! {
+    /// `struct hr_interface`.
+    InterfaceRecord, 36 {
+        key: u32, vpc: u32, ifindex: u32, combination: u32, subnet: u32, mask: u32, vlan: u16,
+        mac: [u8; 6], check: u32,
+    }
+}
+twin! {
+    /// `struct hr_vlan_key`.
+    VlanKey, 8 { trunk: u32, vlan: u32, }
+}
+twin! {
+    /// `struct hr_address_key`.
+    AddressKey, 8 { vpc: u32, address: u32, }
+}
+twin! {
+    /// `struct hr_address`.
+    AddressOwner, 12 { interface: u32, vpc: u32, address: u32, }
+}
+twin! {
+    /// `struct hr_service`.
+    Service, 12 { ifindex: u32, mac: [u8; 6], pad: u16, }
+}
+twin! {
+    /// `struct hr_set`.
+    SetRecord, 36 { id: u32, tables: [u32; 6], others: [u32; 2], }
+}
+twin! {
+    /// `struct hr_block`.
+    Block, 512 { at: [u16; 256], }
+}
+twin! {
+    /// `struct hr_bits`.
+    Bits, 128 { word: [u64; RULE_WORDS], }
+}
+twin! {
+    /// `struct hr_prefix_key` after its prefix length.
+    PrefixKey, 8 { gate: u32, address: u32, }
+}
+twin! {
+    /// `struct hr_group_key`.
+    GroupKey, 8 { gate: u32, combination: u32, }
+}
+twin! {
+    /// `struct hr_event`.
+    EventRecord, 56 {
+        time: u64, vpc: u32, from: u32, to: u32, source: u32, destination: u32, bytes: u32,
+        sets: [u32; 2], rules: [u16; 2], source_port: u16, destination_port: u16, protocol: u8,
+        reason: u8, pad: [u8; 6],
+    }
+}
+
+impl Bits {
+    /// No rule.
+    pub const NONE: Bits = Bits { word: [0; RULE_WORDS] };
+
+    /// Sets bit `rule`.
+    pub fn insert(&mut self, rule: usize) {
+        self.word[rule / 64] |= 1 << (rule % 64);
+    }
+
+    /// Clears bit `rule`.
+    pub fn remove(&mut self, rule: usize) {
+        self.word[rule / 64] &= !(1 << (rule % 64));
+    }
+
+    /// Both vectors' bits.
+    #[must_use]
+    pub fn union(mut self, other: &Bits) -> Bits {
+        self.word.iter_mut().zip(other.word).for_each(|(word, more)| *word |= more);
+        self
+    }
+}

@@ -1,0 +1,196 @@
+//! The object's maps, typed, with errors that name them.
+
+use std::os::fd::AsFd;
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, IterableMap, MapData, MapError, PerCpuArray};
+use aya::{Ebpf, Pod};
+use hedgerow_core::sg::Ipv4Prefix;
+
+use super::FabricError;
+use super::layout::{
+    AddressKey, AddressOwner, Bits, Block, GroupKey, InterfaceRecord, Port, PrefixKey, Service,
+    SetRecord, VlanKey,
+};
+use crate::sys::SharedWords;
+
+/// Entries of the maps from which user space hands out numbers, as in `bpf/fabric/maps.h`.
+pub mod limits {
+    /// `interfaces`.
+    pub const INTERFACES: u32 = 32768;
+    /// `combination_sets`.
+    pub const COMBINATIONS: u32 = 8192;
+    /// `sets`.
+    pub const SETS: u32 = 4096;
+    /// `port_tables`.
+    pub const TABLES: u32 = 4096;
+    /// `port_blocks`.
+    pub const BLOCKS: u32 = 8192;
+    /// `rule_bits`.
+    pub const BITS: u32 = 16384;
+}
+
+/// A hash map that knows its name.
+#[derive(Debug)]
+pub struct Table<K: Pod, V: Pod> {
+    name: &'static str,
+    map: HashMap<MapData, K, V>,
+}
+
+/// An array that knows its name.
+pub struct Row<V: Pod> {
+    name: &'static str,
+    map: Array<MapData, V>,
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, FabricError> {
+    ebpf.take_map(name).ok_or(FabricError::NoMap(name))
+}
+
+fn failed(operation: &'static str, map: &'static str) -> impl Fn(MapError) -> FabricError {
+    move |source| FabricError::Map { operation, map, source }
+}
+
+impl<K: Pod, V: Pod> Table<K, V> {
+    fn open(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, FabricError> {
+        let map = HashMap::try_from(take(ebpf, name)?).map_err(failed("open", name))?;
+        Ok(Self { name, map })
+    }
+
+    /// Inserts or replaces.
+    pub fn put(&mut self, key: K, value: V) -> Result<(), FabricError> {
+        self.map.insert(key, value, 0).map_err(failed("insert into", self.name))
+    }
+
+    /// Removes; absent is fine.
+    pub fn remove(&mut self, key: &K) -> Result<(), FabricError> {
+        absent_is_fine(self.map.remove(key)).map_err(failed("remove from", self.name))
+    }
+}
+
+impl<V: Pod> Row<V> {
+    fn open(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, FabricError> {
+        let map = Array::try_from(take(ebpf, name)?).map_err(failed("open", name))?;
+        Ok(Self { name, map })
+    }
+
+    /// Writes the entry.
+    pub fn put(&mut self, index: u32, value: &V) -> Result<(), FabricError> {
+        self.map.set(index, value, 0).map_err(failed("write to", self.name))
+    }
+
+    /// The map's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Peer prefixes of all sets.
+#[derive(Debug)]
+pub struct Prefixes(LpmTrie<MapData, PrefixKey, u32>);
+
+impl Prefixes {
+    fn key(gate: u32, prefix: Ipv4Prefix) -> Key<PrefixKey> {
+        let address = prefix.address.to_bits().to_be();
+        Key::new(32 + u32::from(prefix.len), PrefixKey { gate, address })
+    }
+
+    /// Inserts or replaces.
+    pub fn put(&mut self, gate: u32, prefix: Ipv4Prefix, bits: u32) -> Result<(), FabricError> {
+        let key = Self::key(gate, prefix);
+        self.0.insert(&key, bits, 0).map_err(failed("insert into", "prefixes"))
+    }
+
+    /// Removes; absent is fine.
+    pub fn remove(&mut self, gate: u32, prefix: Ipv4Prefix) -> Result<(), FabricError> {
+        absent_is_fine(self.0.remove(&Self::key(gate, prefix)))
+            .map_err(failed("remove from", "prefixes"))
+    }
+}
+
+/// Every map that user space writes, and the counters it reads.
+pub struct Maps {
+    /// See `bpf/fabric/maps.h` for each.
+    pub ports: Table<u32, Port>,
+    /// Records by slot.
+    pub interfaces: Row<InterfaceRecord>,
+    /// Key to slot.
+    pub interface_slots: Table<u32, u32>,
+    /// Branches.
+    pub vlans: Table<VlanKey, u32>,
+    /// Owners of addresses.
+    pub addresses: Table<AddressKey, AddressOwner>,
+    /// Service ports.
+    pub services: Table<u32, Service>,
+    /// Present set slot of each combination.
+    pub combination_sets: SharedWords,
+    /// Compiled sets by slot.
+    pub sets: Row<SetRecord>,
+    /// First level of ports.
+    pub port_tables: Row<Block>,
+    /// Second level of ports.
+    pub port_blocks: Row<Block>,
+    /// Rule bit vectors.
+    pub rule_bits: Row<Bits>,
+    /// Peer prefixes.
+    pub prefixes: Prefixes,
+    /// Peer combinations.
+    pub group_peers: Table<GroupKey, u32>,
+    verdicts: PerCpuArray<MapData, u64>,
+    lost: PerCpuArray<MapData, u64>,
+}
+
+impl Maps {
+    /// Takes the maps out of the loaded object.
+    pub fn open(ebpf: &mut Ebpf) -> Result<Self, FabricError> {
+        let per_cpu = |ebpf: &mut Ebpf, name| {
+            PerCpuArray::try_from(take(ebpf, name)?).map_err(failed("open", name))
+        };
+        let prefixes =
+            LpmTrie::try_from(take(ebpf, "prefixes")?).map_err(failed("open", "prefixes"))?;
+        let words: Row<u32> = Row::open(ebpf, "combination_sets")?;
+        let words = SharedWords::map(words.map.map().fd().as_fd(), limits::COMBINATIONS)
+            .map_err(FabricError::Share)?;
+        Ok(Self {
+            ports: Table::open(ebpf, "ports")?,
+            interfaces: Row::open(ebpf, "interfaces")?,
+            interface_slots: Table::open(ebpf, "interface_slots")?,
+            vlans: Table::open(ebpf, "vlans")?,
+            addresses: Table::open(ebpf, "addresses")?,
+            services: Table::open(ebpf, "services")?,
+            combination_sets: words,
+            sets: Row::open(ebpf, "sets")?,
+            port_tables: Row::open(ebpf, "port_tables")?,
+            port_blocks: Row::open(ebpf, "port_blocks")?,
+            rule_bits: Row::open(ebpf, "rule_bits")?,
+            prefixes: Prefixes(prefixes),
+            group_peers: Table::open(ebpf, "group_peers")?,
+            verdicts: per_cpu(ebpf, "verdicts")?,
+            lost: per_cpu(ebpf, "lost")?,
+        })
+    }
+
+    /// Packets with the verdict `reason`, all processors together.
+    pub fn verdicts(&self, reason: u32) -> Result<u64, FabricError> {
+        let counts = self.verdicts.get(&reason, 0).map_err(failed("read", "verdicts"))?;
+        Ok(counts.iter().sum())
+    }
+
+    /// Events that were lost, all processors together.
+    pub fn lost(&self) -> Result<u64, FabricError> {
+        let counts = self.lost.get(&0, 0).map_err(failed("read", "lost"))?;
+        Ok(counts.iter().sum())
+    }
+}

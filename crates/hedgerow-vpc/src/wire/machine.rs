@@ -1,0 +1,339 @@
+//! What stands on the machine for the VPC: instances' namespaces, service namespaces, ports.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use hedgerow_core::sg::GroupId;
+use hedgerow_datapath::fabric::{Fabric, Interface, Place, ROUTER_MAC};
+use hedgerow_datapath::sys::Netns;
+
+use super::link::{FarEnd, Netlink, index_of};
+use super::{WireError, netns};
+use crate::effect::{Attachment, Effect, InterfaceKey, InterfaceView, VpcView};
+
+/// Metadata, DNS, EC2 endpoint: the same three as in `hr_forward_is_service`.
+const SERVICES: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(169, 254, 169, 253),
+    Ipv4Addr::new(169, 254, 169, 250),
+];
+/// What the service namespace takes for its router; nothing answers there but its neighbour entry.
+const SERVICE_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 1);
+/// MAC of every VPC's service port.
+const SERVICE_MAC: [u8; 6] = [0x02, 0x68, 0x72, 0x00, 0x00, 0x02];
+
+/// An interface that is plugged into an instance.
+struct Plug {
+    instance: String,
+    device_index: u8,
+    ifindex: u32,
+}
+
+/// A VPC's services.
+struct Vpc {
+    view: VpcView,
+    services: Netns,
+    ifindex: u32,
+}
+
+/// Everything that was made, so that it can be changed and removed.
+pub(super) struct Machine {
+    name: String,
+    home: Netns,
+    net: Netlink,
+    pub(super) fabric: Fabric,
+    instances: HashMap<String, Netns>,
+    vpcs: HashMap<u32, Vpc>,
+    plugs: HashMap<InterfaceKey, Plug>,
+    interfaces: HashMap<InterfaceKey, InterfaceView>,
+}
+
+fn unknown(effect: &'static str, what: &'static str, key: impl ToString) -> WireError {
+    WireError::Unknown { effect, what, key: key.to_string() }
+}
+
+impl Machine {
+    /// `home` is the fabric's namespace; the calling thread is in it.
+    pub(super) fn new(name: String, home: Netns) -> Result<Self, WireError> {
+        let net = Netlink::open(&netns::full_name(&name, "fabric"))?;
+        let fabric = Fabric::load()?;
+        let (instances, vpcs) = Default::default();
+        let (plugs, interfaces) = Default::default();
+        Ok(Self { name, home, net, fabric, instances, vpcs, plugs, interfaces })
+    }
+
+    /// `vpc-…` of a VPC key.
+    pub(super) fn vpc_id(&self, key: u32) -> Option<&str> {
+        self.vpcs.get(&key).map(|vpc| vpc.view.id.as_str())
+    }
+
+    /// `eni-…` and groups of an interface.
+    pub(super) fn interface(&self, key: InterfaceKey) -> Option<(&str, Vec<GroupId>)> {
+        let view = self.interfaces.get(&key)?;
+        Some((view.id.as_str(), view.groups.iter().cloned().collect()))
+    }
+
+    /// Carries out one effect.
+    pub(super) async fn apply(&mut self, effect: Effect) -> Result<(), WireError> {
+        let now = Instant::now();
+        match effect {
+            Effect::PutVpc(view) => self.put_vpc(view).await,
+            Effect::RemoveVpc(key) => self.remove_vpc(key).await,
+            // An interface brings its subnet along; there is nothing else to a subnet.
+            Effect::PutSubnet(_) | Effect::RemoveSubnet(_) => Ok(()),
+            Effect::StartInstance { instance } => self.start_instance(instance).await,
+            Effect::RemoveInstance { instance } => self.remove_instance(&instance).await,
+            Effect::PutInterface(view) => self.put_interface(view, now).await,
+            Effect::RemoveInterface(key) => self.remove_interface(key, now).await,
+            Effect::PutGroup { vpc, group } => Ok(self.fabric.put_group(vpc, group, now)?),
+            Effect::RemoveGroup { vpc, group } => {
+                Ok(self.fabric.remove_group(vpc, &group, now)?)
+            }
+        }
+    }
+
+    /// Runs `f` in the service namespace of a VPC.
+    pub(super) fn in_services<T: Send>(
+        &self,
+        vpc: u32,
+        operation: &'static str,
+        f: impl FnOnce() -> io::Result<T> + Send,
+    ) -> Result<T, WireError> {
+        let known = self.vpcs.get(&vpc).ok_or_else(|| unknown(operation, "VPC", vpc))?;
+        known.services.run(f).and_then(|result| result).map_err(|source| WireError::Machine {
+            operation,
+            object: known.view.id.clone(),
+            source,
+        })
+    }
+
+    /// Takes everything away. Links and programs go with the namespaces.
+    pub(super) fn teardown(self) {
+        let instances = self.instances.keys().map(String::as_str);
+        let vpcs = self.vpcs.values().map(|vpc| vpc.view.id.as_str());
+        for part in instances.chain(vpcs).chain(["fabric"]) {
+            netns::remove(&netns::full_name(&self.name, part));
+        }
+    }
+
+    /// A netlink socket and a link's index in another namespace; this thread is there meanwhile.
+    fn visit(&self, there: &Netns, name: &str, link: &str) -> Result<(Netlink, u32), WireError> {
+        let failed = |source| WireError::Machine {
+            operation: "enter network namespace",
+            object: name.to_owned(),
+            source,
+        };
+        there.enter().map_err(failed)?;
+        let opened = Netlink::open(name).and_then(|net| Ok((net, index_of(link)?)));
+        self.home.enter().map_err(failed)?;
+        opened
+    }
+
+    async fn start_instance(&mut self, instance: String) -> Result<(), WireError> {
+        if self.instances.contains_key(&instance) {
+            return Ok(());
+        }
+        let full = netns::full_name(&self.name, &instance);
+        let namespace = netns::create(&full, false)?;
+        let up = async {
+            let (net, lo) = self.visit(&namespace, &full, "lo")?;
+            net.set_up(lo).await
+        };
+        if let Err(error) = up.await {
+            netns::remove(&full);
+            return Err(error);
+        }
+        self.instances.insert(instance, namespace);
+        Ok(())
+    }
+
+    async fn remove_instance(&mut self, instance: &str) -> Result<(), WireError> {
+        let on_instance = |(key, plug): (&InterfaceKey, &Plug)| {
+            (plug.instance == instance).then_some(*key)
+        };
+        let keys: Vec<InterfaceKey> = self.plugs.iter().filter_map(on_instance).collect();
+        for key in keys {
+            self.unplug(key).await?;
+        }
+        if self.instances.remove(instance).is_some() {
+            netns::remove(&netns::full_name(&self.name, instance));
+        }
+        Ok(())
+    }
+
+    async fn put_vpc(&mut self, view: VpcView) -> Result<(), WireError> {
+        if let Some(known) = self.vpcs.get_mut(&view.key) {
+            known.view = view;
+            return Ok(());
+        }
+        let full = netns::full_name(&self.name, &view.id);
+        let services = netns::create(&full, true)?;
+        match self.add_service_port(&view, &full, &services).await {
+            Ok(ifindex) => {
+                self.vpcs.insert(view.key, Vpc { view, services, ifindex });
+                Ok(())
+            }
+            Err(error) => {
+                netns::remove(&full);
+                Err(error)
+            }
+        }
+    }
+
+    async fn add_service_port(
+        &mut self,
+        view: &VpcView,
+        full: &str,
+        services: &Netns,
+    ) -> Result<u32, WireError> {
+        let port = format!("s{}", view.key);
+        let far = FarEnd { namespace: services, name: "eth0", mac: SERVICE_MAC, up: true };
+        self.net.add_veth(&port, &far).await?;
+        let ifindex = index_of(&port)?;
+        self.fabric.attach(&port, ifindex)?;
+        self.fabric.put_service(view.key, ifindex, SERVICE_MAC)?;
+        let (net, lo) = self.visit(services, full, "lo")?;
+        net.set_up(lo).await?;
+        let (net, eth0) = self.visit(services, full, "eth0")?;
+        for (position, address) in SERVICES.into_iter().enumerate() {
+            // The first brings the link-local /24, on which the gateway is.
+            net.add_address(eth0, address, if position == 0 { 24 } else { 32 }).await?;
+        }
+        net.add_neighbour(eth0, SERVICE_GATEWAY, ROUTER_MAC).await?;
+        self.net.set_up(ifindex).await?;
+        net.add_default_route(eth0, SERVICE_GATEWAY).await?;
+        Ok(ifindex)
+    }
+
+    async fn remove_vpc(&mut self, key: u32) -> Result<(), WireError> {
+        let Some(gone) = self.vpcs.remove(&key) else { return Ok(()) };
+        self.fabric.remove_service(key)?;
+        self.net.delete(gone.ifindex).await?;
+        self.fabric.remove_port(gone.ifindex)?;
+        netns::remove(&netns::full_name(&self.name, &gone.view.id));
+        Ok(())
+    }
+
+    async fn put_interface(&mut self, view: InterfaceView, now: Instant) -> Result<(), WireError> {
+        let wanted = match &view.attachment {
+            Some(Attachment::Instance { instance, device_index }) => {
+                Some((instance.clone(), *device_index))
+            }
+            _ => None,
+        };
+        let stays = self.plugs.get(&view.key).is_some_and(|plug| {
+            wanted.as_ref().is_some_and(|(i, d)| *i == plug.instance && *d == plug.device_index)
+        });
+        if !stays {
+            self.unplug(view.key).await?;
+        }
+        match wanted {
+            Some((instance, device_index)) if !stays => {
+                self.plug(&view, instance, device_index, now).await?;
+            }
+            _ => self.fabric.put_interface(self.fabric_view(&view), now)?,
+        }
+        self.interfaces.insert(view.key, view);
+        Ok(())
+    }
+
+    async fn remove_interface(
+        &mut self,
+        key: InterfaceKey,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        self.fabric.remove_interface(key, now)?;
+        self.unplug(key).await?;
+        self.interfaces.remove(&key);
+        Ok(())
+    }
+
+    fn fabric_view(&self, view: &InterfaceView) -> Interface {
+        let place = match &view.attachment {
+            None => Place::Detached,
+            Some(Attachment::Trunk { trunk, vlan }) => {
+                Place::Branch { trunk: *trunk, vlan: *vlan }
+            }
+            Some(Attachment::Instance { .. }) => match self.plugs.get(&view.key) {
+                Some(plug) => Place::Port(plug.ifindex),
+                None => Place::Detached,
+            },
+        };
+        Interface {
+            key: view.key,
+            vpc: view.vpc,
+            subnet: view.subnet,
+            mac: view.mac,
+            addresses: view.addresses.clone(),
+            groups: view.groups.clone(),
+            source_dest_check: view.source_dest_check,
+            place,
+        }
+    }
+
+    /// Hot-plugs an interface. The fabric's end comes up last: when the first frame can arrive,
+    /// the program and its maps are ready for it.
+    async fn plug(
+        &mut self,
+        view: &InterfaceView,
+        instance: String,
+        device_index: u8,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        let missing = || unknown("put interface", "instance", &instance);
+        let namespace = self.instances.get(&instance).ok_or_else(missing)?;
+        let primary = device_index == 0;
+        let (near, far) = (format!("p{}", view.key), format!("eth{device_index}"));
+        let end = FarEnd { namespace, name: &far, mac: view.mac, up: primary };
+        self.net.add_veth(&near, &end).await?;
+        let ifindex = index_of(&near)?;
+        let full = netns::full_name(&self.name, &instance);
+        self.plugs.insert(view.key, Plug { instance: instance.clone(), device_index, ifindex });
+        let ready = self.connect(view, &near, ifindex, now).await;
+        let configured = match ready {
+            Ok(()) if primary => self.configure_primary(view, &full, &instance).await,
+            result => result,
+        };
+        if configured.is_err() {
+            self.unplug(view.key).await?;
+        }
+        configured
+    }
+
+    async fn connect(
+        &mut self,
+        view: &InterfaceView,
+        near: &str,
+        ifindex: u32,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        self.fabric.attach(near, ifindex)?;
+        self.fabric.put_port(ifindex, view.key, view.vpc)?;
+        self.fabric.put_interface(self.fabric_view(view), now)?;
+        self.net.set_up(ifindex).await
+    }
+
+    async fn configure_primary(
+        &self,
+        view: &InterfaceView,
+        full: &str,
+        instance: &str,
+    ) -> Result<(), WireError> {
+        let missing = || unknown("put interface", "instance", instance);
+        let namespace = self.instances.get(instance).ok_or_else(missing)?;
+        let (net, eth0) = self.visit(namespace, full, "eth0")?;
+        match view.addresses.first() {
+            Some(address) => net.configure_primary(eth0, *address, view.subnet).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes an interface out of its instance; not plugged in is fine.
+    async fn unplug(&mut self, key: InterfaceKey) -> Result<(), WireError> {
+        let Some(gone) = self.plugs.remove(&key) else { return Ok(()) };
+        self.net.delete(gone.ifindex).await?;
+        Ok(self.fabric.remove_port(gone.ifindex)?)
+    }
+}
