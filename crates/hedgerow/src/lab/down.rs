@@ -26,7 +26,7 @@ const KILLED: Duration = Duration::from_secs(10);
 
 /// The command: says whether there was anything to do.
 pub fn command(name: &LabName) -> Result<()> {
-    let there = name.dir().exists();
+    let there = anything_of(name);
     down(name)?;
     eprintln!(
         "{}",
@@ -37,6 +37,11 @@ pub fn command(name: &LabName) -> Result<()> {
         }
     );
     Ok(())
+}
+
+/// Whether anything of the lab is on the machine, running or not.
+pub fn anything_of(name: &LabName) -> bool {
+    name.dir().exists() || !network_ids(&name.prefix()).is_empty() || !strays(name).is_empty()
 }
 
 /// Removes everything of the lab. Goes on after a failure; all failures are in the error.

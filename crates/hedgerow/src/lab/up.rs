@@ -34,7 +34,7 @@ pub async fn up(name: &LabName, args: &UpArgs) -> Result<()> {
     refuse_if_up(name)?;
     let tools = preflight::check(args)?;
     let mut progress = Progress::start();
-    if name.dir().exists() {
+    if down::anything_of(name) {
         progress.step(format!("Removing what is left of an earlier lab '{name}'"));
         down::down(name)?;
     }
@@ -177,13 +177,13 @@ async fn make_instances(name: &LabName, args: &UpArgs, tools: &Tools) -> Result<
     }
     let group = make_cluster_group(&ec2, &vpc_id, &text, tag).await?;
     let label = format!("{name}-control-plane");
-    let tags = [("Name", label.as_str()), ("aws:eks:cluster-name", &text), tag];
+    let tags = [("Name", label.as_str()), ("eks:cluster-name", &text), tag];
     let control_plane = ec2.run_instance(CONTROL_PLANE_TYPE, &subnets[0], &group, &tags).await?;
     let mut nodes = Vec::new();
     for (place, instance_type) in args.node_types().iter().enumerate() {
         let subnet = &subnets[place % subnets.len()];
         let label = format!("{name}-node-{}", place + 1);
-        let tags = [("Name", label.as_str()), ("aws:eks:cluster-name", &text), tag];
+        let tags = [("Name", label.as_str()), ("eks:cluster-name", &text), tag];
         nodes.push(ec2.run_instance(instance_type, subnet, &group, &tags).await?);
     }
     Ok(State {
@@ -205,7 +205,7 @@ async fn make_cluster_group(ec2: &Ec2, vpc: &str, name: &str, tag: (&str, &str))
     let group_name = format!("eks-cluster-sg-{name}-{}", vpc.trim_start_matches("vpc-"));
     let description = "EKS created security group applied to ENI that is attached to EKS Control \
                        Plane master nodes, as well as any managed workloads.";
-    let tags = [("Name", group_name.as_str()), ("aws:eks:cluster-name", name), tag];
+    let tags = [("Name", group_name.as_str()), ("eks:cluster-name", name), tag];
     let group = ec2.create_security_group(vpc, &group_name, description, &tags).await?;
     ec2.allow_members(&group).await?;
     Ok(group)
@@ -235,6 +235,9 @@ async fn wait_for_cluster(
         Ok(unready_nodes(client, state.nodes.len()).await?.map_or(Ok(()), Err))
     })
     .await?;
+    if state.nodes.is_empty() {
+        return Ok(());
+    }
     progress.step("Waiting for CoreDNS and the controller");
     wait(dir, processes, progress, "not every Deployment of kube-system is ready", || async {
         Ok(match cluster::unready_deployments(client).await? {
