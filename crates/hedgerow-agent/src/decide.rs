@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn who_gets_what() {
         let none = Labels::new();
-        let on = |policies| Some((policies, &none));
         let policies = all();
+        let on = |policies| Some::<(&[Policy], &Labels)>((policies, &none));
         assert_eq!(decide(&pod(false, None), None), Decision::Regular, "pod ENIs are off");
         assert_eq!(decide(&pod(false, None), on(&[])), Decision::Regular, "no policy");
         assert!(matches!(decide(&pod(false, None), on(&policies)), Decision::Refuse(t) if t.contains("all")));

@@ -348,7 +348,7 @@ mod tests {
         assert_eq!((enis[0].free, enis[0].cooling, enis[0].used), (0, 1, 1));
         assert_eq!((enis[1].free, enis[1].age), (1, Duration::from_secs(60)));
         assert_eq!(pool.enis(80)[0].free, 1);
-        assert_eq!(pool.idle_addresses("eni-0", 5, 60), vec![]);
+        assert!(pool.idle_addresses("eni-0", 5, 60).is_empty());
         assert_eq!(pool.idle_addresses("eni-0", 5, 80), vec![address(11)]);
     }
 
