@@ -1,3 +1,17 @@
-//! The embedded VPC.
+//! The embedded VPC: EC2's API, its state, the packets behind it, instance metadata.
+//!
+//! ```text
+//!   aws cli · SDKs ──► server ──► api ──► state ──► answer
+//!   instances ───────► (http,    (table)  (pure)──► effects ──► wire ──► namespaces, veth, eBPF
+//!                       imds)    query: form bodies to structs, structs to XML
+//! ```
+//!
+//! What the API says about a security group is what happens to a packet: an answer is sent after
+//! its [`effect`]s were carried out.
+
+pub mod api;
 pub mod effect;
+pub mod query;
+pub mod server;
+pub mod state;
 pub mod wire;

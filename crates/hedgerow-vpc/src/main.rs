@@ -1,2 +1,150 @@
-//! Placeholder.
-fn main() {}
+//! `hedgerow-vpc`: an EC2 endpoint that keeps its promises to real packets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use hedgerow_vpc::api::ACTIONS;
+use hedgerow_vpc::server::Server;
+use hedgerow_vpc::state::{Quotas, State};
+use hedgerow_vpc::wire::{Wire, WireConfig, sweep};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The embedded VPC: EC2's API, with real packets behind it.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the EC2 API until SIGTERM or Ctrl-C.
+    Run(Run),
+    /// Remove the namespaces that a killed `run` of that name left behind.
+    Sweep {
+        /// Name given to `run`.
+        #[arg(long, default_value = "vpc")]
+        name: String,
+    },
+    /// List the actions that are built.
+    Actions,
+}
+
+#[derive(Args)]
+struct Run {
+    /// Address of the API, /metrics and /healthz.
+    #[arg(long, default_value = "127.0.0.1:4566")]
+    listen: SocketAddr,
+    /// Name of this VPC process; its network namespaces are called hr.NAME.…
+    #[arg(long, default_value = "vpc")]
+    name: String,
+    /// Keep records only: no namespaces, no packets, no need for root.
+    #[arg(long)]
+    records_only: bool,
+    /// Seed of ids and MAC addresses; the same requests then give the same answers. Random if
+    /// absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Append a line per judged flow to this file.
+    #[arg(long, value_name = "FILE")]
+    flow_log: Option<PathBuf>,
+    /// Security groups that an interface can have, 1 to 16 (EC2: 5 by default, 16 on request).
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=16))]
+    groups_per_interface: u8,
+    /// Write the process id here once the API answers; removed at the end.
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match Cli::parse().command {
+        Command::Run(options) => {
+            let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
+            runtime.block_on(run(options))
+        }
+        Command::Sweep { name } => {
+            let removed = sweep(&name).with_context(|| format!("sweep what '{name}' left"))?;
+            removed.iter().for_each(|namespace| println!("{namespace}"));
+            Ok(())
+        }
+        Command::Actions => {
+            ACTIONS.iter().for_each(|action| println!("{}", action.name));
+            Ok(())
+        }
+    }
+}
+
+async fn run(options: Run) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let listener = tokio::net::TcpListener::bind(options.listen).await.with_context(|| {
+        format!("listen on {} (is another hedgerow-vpc running?)", options.listen)
+    })?;
+    let address = listener.local_addr().context("read the listener's address")?;
+    let wire = match options.records_only {
+        true => None,
+        false => {
+            let config = WireConfig { name: options.name.clone() };
+            Some(tokio::task::spawn_blocking(move || Wire::start(config)).await??)
+        }
+    };
+    let quotas = Quotas {
+        groups_per_interface: options.groups_per_interface.into(),
+        ..Quotas::default()
+    };
+    let seed = options.seed.map_or_else(random_seed, Ok)?;
+    let server = Server::new(State::new(seed, quotas), wire);
+    if let Some(path) = &options.flow_log {
+        server
+            .log_flows(path)
+            .with_context(|| format!("open the flow log {}", path.display()))?;
+    }
+    let pid_file = options.pid_file.map(PidFile::write).transpose()?;
+    tracing::info!(%address, name = options.name, records_only = options.records_only, "serving");
+    tokio::select! {
+        () = std::sync::Arc::clone(&server).serve(listener) => {}
+        _ = terminate.recv() => tracing::info!("SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("SIGINT"),
+    }
+    tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
+    drop(pid_file);
+    Ok(())
+}
+
+fn random_seed() -> anyhow::Result<u64> {
+    use std::io::Read;
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("read a seed from /dev/urandom")?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// A file with our process id that goes when we go.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: PathBuf) -> anyhow::Result<Self> {
+        std::fs::write(&path, format!("{}\n", std::process::id()))
+            .with_context(|| format!("write the pid file {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(%error, file = %self.0.display(), "remove the pid file");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! EC2's errors: a code that programs match, a message for people, an HTTP status.
+
+use crate::query::de::QueryError;
+
+/// A refused action.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Ec2Error {
+    /// EC2's own code ("Error codes for the Amazon EC2 API").
+    pub code: &'static str,
+    /// Names the operands.
+    pub message: String,
+}
+
+impl Ec2Error {
+    /// An error with EC2's code and message.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// `InvalidParameterValue`: a value that the parameter cannot have.
+    pub fn value(name: &str, value: impl std::fmt::Display, why: &str) -> Self {
+        let message = format!("Value ({value}) for parameter {name} is invalid. {why}");
+        Self::new("InvalidParameterValue", message)
+    }
+
+    /// `MissingParameter`: a required parameter is absent.
+    pub fn missing(name: &str) -> Self {
+        Self::new("MissingParameter", format!("The request must contain the parameter {name}"))
+    }
+
+    /// HTTP status that EC2 sends with the code.
+    pub fn status(&self) -> u16 {
+        match self.code {
+            "DryRunOperation" => 412,
+            "UnauthorizedOperation" => 403,
+            "AuthFailure" => 401,
+            "InternalError" => 500,
+            "RequestLimitExceeded" => 503,
+            _ => 400,
+        }
+    }
+}
+
+impl From<QueryError> for Ec2Error {
+    fn from(error: QueryError) -> Self {
+        let code = match error {
+            QueryError::Unknown(_) => "UnknownParameter",
+            QueryError::Missing(_) => "MissingParameter",
+            QueryError::Invalid { .. } => "InvalidParameterValue",
+        };
+        Ec2Error::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,158 @@
+//! Actions: which there are, how a request becomes an answer.
+//!
+//! ```text
+//!   form body ──query──► Node ── Action, ClientToken, DryRun taken out ──► table ──► handler
+//!                                                                             │
+//!   XML ◄── envelope of the API (EC2, STS) ◄── query::xml ◄── answer or Ec2Error ┘ + effects
+//! ```
+//!
+//! To add an action: a request structure, an answer structure, a handler in `state`, a line in
+//! [`ACTIONS`].
+
+pub mod envelope;
+pub mod error;
+mod table;
+
+use serde::Serialize;
+
+use crate::effect::Effect;
+use crate::query::params::Node;
+use crate::state::time::Timestamp;
+use crate::state::{Context, State};
+use envelope::Api;
+use error::Ec2Error;
+pub use table::ACTIONS;
+
+/// One line of the action table.
+pub struct Action {
+    /// As in the parameter `Action`.
+    pub name: &'static str,
+    /// Which API it belongs to.
+    pub api: Api,
+    /// Whether a repeated `ClientToken` gets the first answer again.
+    pub idempotent: bool,
+    run: fn(&mut Context<'_>, &Node) -> Result<String, Ec2Error>,
+}
+
+/// Answer of actions that have nothing to say but that they were done.
+#[derive(Debug, Serialize)]
+pub(crate) struct Done {
+    r#return: bool,
+}
+
+impl Done {
+    pub fn new() -> Self {
+        Done { r#return: true }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The action's name if it is one of [`ACTIONS`], else as the client wrote it.
+    pub action: String,
+    /// Which API's format the answer has.
+    pub api: Api,
+    /// The answer's fields as XML.
+    pub result: Result<String, Ec2Error>,
+    /// What the machine must do before the answer is sent.
+    pub effects: Vec<Effect>,
+}
+
+/// The action with this name.
+pub fn find(name: &str) -> Option<&'static Action> {
+    ACTIONS.iter().find(|action| action.name == name)
+}
+
+/// Parameters of the protocol and of signatures in the query; no action sees them.
+const PROTOCOL_PARAMETERS: &[&str] = &[
+    "Version",
+    "AWSAccessKeyId",
+    "SecurityToken",
+    "Signature",
+    "SignatureMethod",
+    "SignatureVersion",
+    "Timestamp",
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+
+/// Answers a form body on behalf of a region: parses, decides, changes `state`.
+pub fn answer(state: &mut State, region: &str, body: &[u8], now: Timestamp) -> Outcome {
+    let mut outcome = Outcome {
+        action: String::new(),
+        api: Api::Ec2,
+        result: Ok(String::new()),
+        effects: Vec::new(),
+    };
+    outcome.result = decide(state, region, body, now, &mut outcome);
+    outcome
+}
+
+fn decide(
+    state: &mut State,
+    region: &str,
+    body: &[u8],
+    now: Timestamp,
+    outcome: &mut Outcome,
+) -> Result<String, Ec2Error> {
+    let mut node = Node::parse(body)
+        .map_err(|error| Ec2Error::new("InvalidParameterValue", error.to_string()))?;
+    if node.children.get("Version").and_then(|v| v.value.as_deref()) == Some(Api::Sts.version()) {
+        outcome.api = Api::Sts;
+    }
+    for name in PROTOCOL_PARAMETERS {
+        node.children.remove(*name);
+    }
+    outcome.action = node.take("Action").ok_or_else(|| {
+        Ec2Error::new("MissingAction", "The request is missing an action or a required parameter")
+    })?;
+    let Some(action) = find(&outcome.action) else {
+        let message = format!("The action {} is not valid for this web service.", outcome.action);
+        return Err(Ec2Error::new("InvalidAction", message));
+    };
+    outcome.api = action.api;
+    outcome.effects = state.open_region(region, now)?;
+    match node.take("DryRun").as_deref() {
+        None | Some("false") => {}
+        Some("true") => return Err(rehearse(state, region, action, &node, now)),
+        Some(other) => return Err(Ec2Error::value("DryRun", other, "Expected true or false.")),
+    }
+    let mut context = state.context(region, now);
+    let token = node.children.get("ClientToken").filter(|_| action.idempotent);
+    let token = token.and_then(|token| token.value.clone()).filter(|token| !token.is_empty());
+    if let Some(token) = &token
+        && let Some(first) = context.region.tokens.recall(action.name, token, &node)?
+    {
+        return Ok(first.to_owned());
+    }
+    let answer = (action.run)(&mut context, &node)?;
+    if let Some(token) = token {
+        context.region.tokens.remember(action.name, token, node, answer.clone());
+    }
+    outcome.effects.append(&mut context.effects);
+    Ok(answer)
+}
+
+/// What the action would have come to, on a copy of the state.
+fn rehearse(
+    state: &State,
+    region: &str,
+    action: &Action,
+    node: &Node,
+    now: Timestamp,
+) -> Ec2Error {
+    let mut copy = state.clone();
+    match (action.run)(&mut copy.context(region, now), node) {
+        Err(error) => error,
+        Ok(_) => {
+            let message = "Request would have succeeded, but DryRun flag is set.";
+            Ec2Error::new("DryRunOperation", message)
+        }
+    }
+}

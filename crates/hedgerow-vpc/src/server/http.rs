@@ -1,0 +1,136 @@
+//! HTTP on a listener, and the routes of the API. One client's slowness is its own.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::{Answer, Server, credential};
+
+/// Connections of one listener at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 2_048;
+/// How long a connection may be idle or take over a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request's body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest body: 1,000 rules with descriptions fit several times.
+const MAX_BODY: usize = 1 << 20;
+
+/// The connection that a request came on.
+#[derive(Clone)]
+pub(super) struct Connection {
+    /// Address of the client.
+    pub peer: IpAddr,
+    /// A second handle on the socket, for its options.
+    socket: Arc<std::net::TcpStream>,
+}
+
+impl Connection {
+    fn of(stream: &TcpStream) -> std::io::Result<Self> {
+        let socket = stream.as_fd().try_clone_to_owned()?;
+        Ok(Self { peer: stream.peer_addr()?.ip(), socket: Arc::new(socket.into()) })
+    }
+
+    /// Sets the IP TTL of what is sent from now on.
+    pub fn set_ttl(&self, ttl: u8) {
+        if let Err(error) = self.socket.set_ttl(ttl.into()) {
+            tracing::warn!(%error, peer = %self.peer, ttl, "set the IP TTL of a connection");
+        }
+    }
+}
+
+/// Serves `routes` on `listener` for ever.
+pub(super) async fn serve(listener: TcpListener, routes: Router) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await.expect("never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, or the client is gone already: others may still be served.
+                tracing::warn!(%error, "accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let routes = routes.clone();
+        tokio::spawn(async move {
+            if let Err(error) = serve_one(stream, routes).await {
+                tracing::debug!(error, "connection ended");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn serve_one(stream: TcpStream, routes: Router) -> Result<(), String> {
+    let connection = Connection::of(&stream).map_err(|error| error.to_string())?;
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(routes.layer(Extension(connection)));
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// The API at `/`, `/metrics`, `/healthz`.
+pub(super) fn api_routes(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/", post(ec2))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .with_state(server)
+}
+
+async fn ec2(Shared(server): Shared<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await
+    {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            let message = format!("The body is broken or longer than {MAX_BODY} bytes\n");
+            return (StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
+        }
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Answer { status, request, body } =
+        server.answer(credential::region(authorization), &body).await;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml;charset=UTF-8"));
+    if let Ok(request) = HeaderValue::from_str(&request) {
+        headers.insert("x-amzn-requestid", request);
+    }
+    response
+}
+
+async fn metrics(Shared(server): Shared<Arc<Server>>) -> Response {
+    let counters = match &server.wire {
+        Some(wire) => wire.counters().await,
+        None => Ok(Default::default()),
+    };
+    match counters {
+        Ok(counters) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], server.metrics.text(&counters)).into_response()
+        }
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+        }
+    }
+}

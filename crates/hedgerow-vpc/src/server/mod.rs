@@ -1,0 +1,184 @@
+//! The process around the state machine: HTTP, metadata, metrics, the flow log.
+//!
+//! ```text
+//!   127.0.0.1:4566 ─┐                 ┌─► state (one lock, microseconds)
+//!   VPC .250:4566  ─┼─► http ─► ec2 ──┤
+//!   VPC .254:80    ─┘       └► imds   └─► wire (effects queued under the lock, awaited outside)
+//! ```
+
+mod credential;
+mod flow_log;
+mod http;
+mod imds;
+mod metadata;
+mod metrics;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+use crate::api::{self, Outcome, error::Ec2Error};
+use crate::effect::Effect;
+use crate::state::State;
+use crate::state::time::Timestamp;
+use crate::wire::Wire;
+use metrics::Metrics;
+
+/// Where instances find the EC2 API inside their VPC.
+const API_IN_VPC: SocketAddr = address([169, 254, 169, 250], 4566);
+/// Where instances find their metadata.
+const METADATA: SocketAddr = address([169, 254, 169, 254], 80);
+
+const fn address(octets: [u8; 4], port: u16) -> SocketAddr {
+    let [a, b, c, d] = octets;
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(a, b, c, d)), port)
+}
+
+/// The running embedded VPC. Cheap to clone through its `Arc`.
+pub struct Server {
+    state: Mutex<State>,
+    /// Absent in records-only mode.
+    wire: Option<Wire>,
+    metrics: Metrics,
+    tokens: tokens::Tokens,
+    /// Listeners inside each VPC, by its key.
+    listeners: Mutex<BTreeMap<u32, Vec<AbortHandle>>>,
+    requests: AtomicU64,
+}
+
+/// An answer to an API request.
+struct Answer {
+    status: u16,
+    request: String,
+    body: String,
+}
+
+impl Server {
+    /// A server on `state`; without a wire it keeps records only.
+    pub fn new(state: State, wire: Option<Wire>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(state),
+            wire,
+            metrics: Metrics::new(),
+            tokens: tokens::Tokens::default(),
+            listeners: Mutex::default(),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// Serves the API, `/metrics` and `/healthz` on `listener` until the task is dropped.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        http::serve(listener, http::api_routes(self)).await;
+    }
+
+    /// Appends every flow record to `path` from now on. A no-op in records-only mode.
+    pub fn log_flows(&self, path: &Path) -> std::io::Result<()> {
+        match &self.wire {
+            Some(wire) => flow_log::start(wire.flow_records(), path),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the listeners in VPCs and takes the machine side down. Blocks for it.
+    pub fn shutdown(&self) {
+        for (_, tasks) in std::mem::take(&mut *lock(&self.listeners)) {
+            tasks.iter().for_each(AbortHandle::abort);
+        }
+        if let Some(wire) = &self.wire {
+            wire.shutdown();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Answers one request of the query protocol.
+    async fn answer(self: &Arc<Self>, region: &str, body: &[u8]) -> Answer {
+        let now = now();
+        let (outcome, done) = {
+            let mut state = self.state();
+            let mut outcome = api::answer(&mut state, region, body, now);
+            let effects = std::mem::take(&mut outcome.effects);
+            // Polled once under the lock: effects reach the wire in the order of decisions.
+            let mut done = Box::pin(Arc::clone(self).carry_out(effects));
+            let at_once = done.as_mut().now_or_never();
+            (outcome, at_once.map_or_else(|| done.left_future(), |r| std::future::ready(r).right_future()))
+        };
+        let Outcome { action, api, mut result, .. } = outcome;
+        if let Err(error) = done.await {
+            tracing::error!(action, error, "the machine did not follow the API");
+            result = Err(Ec2Error::new("InternalError", error));
+        }
+        let request = self.request_id();
+        let known = api::find(&action).is_some();
+        match result {
+            Ok(fields) => {
+                self.metrics.count(&action, known, "");
+                Answer { status: 200, body: api.answer(&action, &fields, &request), request }
+            }
+            Err(error) => {
+                self.metrics.count(&action, known, error.code);
+                tracing::debug!(action, region, %error, "refused");
+                Answer { status: error.status(), body: api.error(&error, &request), request }
+            }
+        }
+    }
+
+    /// Carries effects out and opens or closes the services of VPCs that came or went.
+    async fn carry_out(self: Arc<Self>, effects: Vec<Effect>) -> Result<(), String> {
+        let Some(wire) = self.wire.as_ref().filter(|_| !effects.is_empty()) else { return Ok(()) };
+        for effect in &effects {
+            if let Effect::RemoveVpc(key) = effect {
+                let tasks = lock(&self.listeners).remove(key).unwrap_or_default();
+                tasks.iter().for_each(AbortHandle::abort);
+            }
+        }
+        wire.apply(&effects).await.map_err(|error| error.to_string())?;
+        for effect in &effects {
+            if let Effect::PutVpc(vpc) = effect {
+                self.open_services(wire, vpc.key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_services(self: &Arc<Self>, wire: &Wire, vpc: u32) -> Result<(), String> {
+        let mut tasks = Vec::new();
+        for (address, routes) in [
+            (API_IN_VPC, http::api_routes(Arc::clone(self))),
+            (METADATA, imds::routes(Arc::clone(self), vpc)),
+        ] {
+            let socket = wire.listen_tcp(vpc, address).await.map_err(|error| error.to_string())?;
+            let listener = TcpListener::from_std(socket)
+                .map_err(|error| format!("listen on {address} in VPC {vpc}: {error}"))?;
+            tasks.push(tokio::spawn(http::serve(listener, routes)).abort_handle());
+        }
+        lock(&self.listeners).insert(vpc, tasks);
+        Ok(())
+    }
+
+    /// An id for the request, in the form of a UUID.
+    fn request_id(&self) -> String {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}-0000-4000-8000-{count:012x}", std::process::id())
+    }
+}
+
+fn now() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(elapsed.as_secs())
+}
+
+/// Locks even after a panic elsewhere: handlers check first and change after, so the data is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

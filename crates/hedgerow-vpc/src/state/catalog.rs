@@ -1,0 +1,376 @@
+//! What exists without being made: regions, zones, instance types.
+
+use hedgerow_core::limits::{InstanceType, instance_type, instance_types};
+use serde::{Deserialize, Serialize};
+
+use super::select::{Field, Filter, Selection, check_filters, matches_all, page};
+use super::{Context, Region};
+use crate::api::error::Ec2Error;
+
+/// Regions of the partitions `aws` and `aws-us-gov`, with how many zones each has.
+const REGIONS: &[(&str, u8)] = &[
+    ("af-south-1", 3),
+    ("ap-east-1", 3),
+    ("ap-east-2", 3),
+    ("ap-northeast-1", 3),
+    ("ap-northeast-2", 4),
+    ("ap-northeast-3", 3),
+    ("ap-south-1", 3),
+    ("ap-south-2", 3),
+    ("ap-southeast-1", 3),
+    ("ap-southeast-2", 3),
+    ("ap-southeast-3", 3),
+    ("ap-southeast-4", 3),
+    ("ap-southeast-5", 3),
+    ("ap-southeast-6", 3),
+    ("ap-southeast-7", 3),
+    ("ca-central-1", 3),
+    ("ca-west-1", 3),
+    ("eu-central-1", 3),
+    ("eu-central-2", 3),
+    ("eu-north-1", 3),
+    ("eu-south-1", 3),
+    ("eu-south-2", 3),
+    ("eu-west-1", 3),
+    ("eu-west-2", 3),
+    ("eu-west-3", 3),
+    ("il-central-1", 3),
+    ("me-central-1", 3),
+    ("me-south-1", 3),
+    ("mx-central-1", 3),
+    ("sa-east-1", 3),
+    ("us-east-1", 6),
+    ("us-east-2", 3),
+    ("us-gov-east-1", 3),
+    ("us-gov-west-1", 3),
+    ("us-west-1", 3),
+    ("us-west-2", 4),
+];
+
+/// Whether a region of this name exists.
+pub(crate) fn region_exists(name: &str) -> bool {
+    REGIONS.iter().any(|(region, _)| *region == name)
+}
+
+/// An availability zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// `us-west-2a`.
+    pub(crate) name: String,
+    /// `usw2-az1`.
+    pub(crate) id: String,
+}
+
+/// A region's zones, by name.
+pub(crate) fn zones(region: &str) -> Vec<Zone> {
+    let count = REGIONS.iter().find(|(name, _)| *name == region).map_or(0, |(_, count)| *count);
+    let short = short_name(region);
+    (0..count)
+        .map(|n| Zone {
+            name: format!("{region}{}", char::from(b'a' + n)),
+            id: format!("{short}-az{}", n + 1),
+        })
+        .collect()
+}
+
+/// `ap-southeast-1` → `apse1`: the first part, the initials of the direction, the number.
+fn short_name(region: &str) -> String {
+    let mut parts: Vec<&str> = region.split('-').collect();
+    let number = parts.pop().unwrap_or_default();
+    let mut short = parts.first().copied().unwrap_or_default().to_owned();
+    for part in parts.iter().skip(1) {
+        let rest = ["north", "south"].iter().find_map(|first| part.strip_prefix(first));
+        short.push_str(&part[..1]);
+        short.push_str(rest.map_or("", |rest| &rest[..rest.len().min(1)]));
+    }
+    short + number
+}
+
+/// DescribeAvailabilityZones.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct DescribeAvailabilityZones {
+    #[serde(default, rename = "ZoneName")]
+    names: Vec<String>,
+    #[serde(default, rename = "ZoneId")]
+    ids: Vec<String>,
+    #[serde(default, rename = "Filter")]
+    filters: Vec<Filter>,
+    /// Zones here are all enabled, so there are no more to list.
+    #[serde(rename = "AllAvailabilityZones")]
+    _all: Option<bool>,
+}
+
+/// Answer of DescribeAvailabilityZones.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ZoneSet {
+    availability_zone_info: Vec<ZoneItem>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ZoneItem {
+    zone_name: String,
+    zone_id: String,
+    zone_type: &'static str,
+    zone_state: &'static str,
+    region_name: String,
+    group_name: String,
+    network_border_group: String,
+    opt_in_status: &'static str,
+    message_set: Vec<String>,
+}
+
+const ZONE_FILTERS: &[Field<Zone>] = &[
+    ("zone-name", |_, z| vec![z.name.clone()]),
+    ("zone-id", |_, z| vec![z.id.clone()]),
+    ("zone-type", |_, _| vec!["availability-zone".into()]),
+    ("region-name", |r, _| vec![r.name.clone()]),
+    ("group-name", |r, _| vec![format!("{}-zg-1", r.name)]),
+    ("opt-in-status", |_, _| vec!["opt-in-not-required".into()]),
+    ("state", |_, _| vec!["available".into()]),
+];
+
+pub(crate) fn describe_zones(
+    cx: &mut Context<'_>,
+    request: DescribeAvailabilityZones,
+) -> Result<ZoneSet, Ec2Error> {
+    let region = &*cx.region;
+    let zones = zones(&region.name);
+    for name in &request.names {
+        if !zones.iter().any(|zone| zone.name == *name) {
+            let message = format!("Invalid availability zone: [{name}]");
+            return Err(Ec2Error::new("InvalidParameterValue", message));
+        }
+    }
+    for id in &request.ids {
+        if !zones.iter().any(|zone| zone.id == *id) {
+            let message = format!("Invalid availability zone-id: [{id}]");
+            return Err(Ec2Error::new("InvalidParameterValue", message));
+        }
+    }
+    check_filters(&request.filters, ZONE_FILTERS)?;
+    let wanted = |zone: &Zone| {
+        (request.names.is_empty() || request.names.contains(&zone.name))
+            && (request.ids.is_empty() || request.ids.contains(&zone.id))
+            && matches_all(region, zone, "", ZONE_FILTERS, &request.filters)
+    };
+    let zones = zones.into_iter().filter(wanted).map(|zone| zone_item(region, zone));
+    Ok(ZoneSet { availability_zone_info: zones.collect() })
+}
+
+fn zone_item(region: &Region, zone: Zone) -> ZoneItem {
+    ZoneItem {
+        zone_name: zone.name,
+        zone_id: zone.id,
+        zone_type: "availability-zone",
+        zone_state: "available",
+        region_name: region.name.clone(),
+        group_name: format!("{}-zg-1", region.name),
+        network_border_group: region.name.clone(),
+        opt_in_status: "opt-in-not-required",
+        message_set: Vec::new(),
+    }
+}
+
+/// DescribeRegions.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct DescribeRegions {
+    #[serde(default, rename = "RegionName")]
+    names: Vec<String>,
+    #[serde(default, rename = "Filter")]
+    filters: Vec<Filter>,
+    /// Regions here are all enabled, so there are no more to list.
+    #[serde(rename = "AllRegions")]
+    _all: Option<bool>,
+}
+
+/// Answer of DescribeRegions.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RegionSet {
+    region_info: Vec<RegionItem>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RegionItem {
+    region_name: &'static str,
+    region_endpoint: String,
+    opt_in_status: &'static str,
+}
+
+const REGION_FILTERS: &[Field<&str>] = &[
+    ("region-name", |_, name| vec![(*name).to_owned()]),
+    ("endpoint", |_, name| vec![format!("ec2.{name}.amazonaws.com")]),
+    ("opt-in-status", |_, _| vec!["opt-in-not-required".into()]),
+];
+
+pub(crate) fn describe_regions(
+    cx: &mut Context<'_>,
+    request: DescribeRegions,
+) -> Result<RegionSet, Ec2Error> {
+    if let Some(name) = request.names.iter().find(|name| !region_exists(name)) {
+        let message = format!("Invalid region name: [{name}]");
+        return Err(Ec2Error::new("InvalidParameterValue", message));
+    }
+    check_filters(&request.filters, REGION_FILTERS)?;
+    let regions = REGIONS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| request.names.is_empty() || request.names.iter().any(|n| n == name))
+        .filter(|name| matches_all(cx.region, name, "", REGION_FILTERS, &request.filters))
+        .map(|name| RegionItem {
+            region_name: name,
+            region_endpoint: format!("ec2.{name}.amazonaws.com"),
+            opt_in_status: "opt-in-not-required",
+        });
+    Ok(RegionSet { region_info: regions.collect() })
+}
+
+/// DescribeInstanceTypes.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct DescribeInstanceTypes {
+    #[serde(default, rename = "InstanceType")]
+    types: Vec<String>,
+    #[serde(default, rename = "Filter")]
+    filters: Vec<Filter>,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
+/// Answer of DescribeInstanceTypes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InstanceTypeSet {
+    instance_type_set: Vec<InstanceTypeItem>,
+    next_token: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InstanceTypeItem {
+    instance_type: &'static str,
+    bare_metal: bool,
+    hypervisor: Option<&'static str>,
+    v_cpu_info: VcpuInfo,
+    memory_info: MemoryInfo,
+    network_info: NetworkInfo,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VcpuInfo {
+    #[serde(rename = "defaultVCpus")]
+    default_vcpus: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryInfo {
+    #[serde(rename = "sizeInMiB")]
+    size_in_mib: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkInfo {
+    maximum_network_interfaces: u32,
+    maximum_network_cards: u32,
+    default_network_card_index: u32,
+    network_cards: Vec<NetworkCard>,
+    ipv4_addresses_per_interface: u32,
+    ipv6_supported: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkCard {
+    network_card_index: u32,
+    maximum_network_interfaces: u32,
+}
+
+const TYPE_FILTERS: &[Field<InstanceType>] = &[
+    ("instance-type", |_, t| vec![t.name.clone()]),
+    ("bare-metal", |_, t| vec![t.bare_metal.to_string()]),
+    ("hypervisor", |_, t| vec![t.hypervisor.clone()]),
+    ("vcpu-info.default-vcpus", |_, t| vec![t.vcpus.to_string()]),
+    ("memory-info.size-in-mib", |_, t| vec![t.memory_mib.to_string()]),
+    ("network-info.maximum-network-interfaces", |_, t| vec![t.max_enis.to_string()]),
+    ("network-info.ipv4-addresses-per-interface", |_, t| vec![t.ipv4_per_eni.to_string()]),
+];
+
+pub(crate) fn describe_instance_types(
+    cx: &mut Context<'_>,
+    request: DescribeInstanceTypes,
+) -> Result<InstanceTypeSet, Ec2Error> {
+    let unknown: Vec<&str> = request
+        .types
+        .iter()
+        .map(String::as_str)
+        .filter(|name| instance_type(name).is_none())
+        .collect();
+    if !unknown.is_empty() {
+        let message = format!(
+            "The following supplied instance types do not exist: [{}]",
+            unknown.join(", ")
+        );
+        return Err(Ec2Error::new("InvalidInstanceType", message));
+    }
+    check_filters(&request.filters, TYPE_FILTERS)?;
+    let types = instance_types()
+        .filter(|t| request.types.is_empty() || request.types.contains(&t.name))
+        .filter(|t| matches_all(cx.region, *t, "", TYPE_FILTERS, &request.filters));
+    let wanted = Selection {
+        ids: &request.types,
+        filters: &[],
+        max_results: request.max_results,
+        next_token: request.next_token.as_deref(),
+    };
+    let (types, next_token) = page(types, |t| &t.name, &wanted)?;
+    let instance_type_set = types.into_iter().map(instance_type_item).collect();
+    Ok(InstanceTypeSet { instance_type_set, next_token })
+}
+
+fn instance_type_item(row: &'static InstanceType) -> InstanceTypeItem {
+    InstanceTypeItem {
+        instance_type: &row.name,
+        bare_metal: row.bare_metal,
+        hypervisor: Some(row.hypervisor.as_str()).filter(|h| !h.is_empty()),
+        v_cpu_info: VcpuInfo { default_vcpus: row.vcpus },
+        memory_info: MemoryInfo { size_in_mib: row.memory_mib },
+        network_info: NetworkInfo {
+            maximum_network_interfaces: row.max_enis,
+            maximum_network_cards: 1,
+            default_network_card_index: 0,
+            network_cards: vec![NetworkCard {
+                network_card_index: 0,
+                maximum_network_interfaces: row.max_enis,
+            }],
+            ipv4_addresses_per_interface: row.ipv4_per_eni,
+            ipv6_supported: false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zone_ids_are_awss() {
+        for (region, id) in [
+            ("us-west-2", "usw2-az1"),
+            ("ap-southeast-1", "apse1-az1"),
+            ("ap-northeast-3", "apne3-az1"),
+            ("eu-north-1", "eun1-az1"),
+            ("ca-central-1", "cac1-az1"),
+            ("us-gov-west-1", "usgw1-az1"),
+        ] {
+            assert_eq!(zones(region)[0].id, id);
+        }
+        assert_eq!(REGIONS.len(), 36);
+    }
+}

@@ -1,0 +1,66 @@
+//! Identifiers and MAC addresses from a seed: the same requests give the same answers.
+
+/// Hands out identifiers that never repeat within a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mint {
+    seed: u64,
+    issued: u64,
+    keys: u32,
+}
+
+impl Mint {
+    /// A mint whose identifiers depend on `seed` only.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, issued: 0, keys: 0 }
+    }
+
+    /// `PREFIX-` and 17 hex digits, the first of them 0 as at EC2.
+    pub fn id(&mut self, prefix: &str) -> String {
+        format!("{prefix}-0{:016x}", self.next())
+    }
+
+    /// A locally administered unicast MAC, `02:…`.
+    pub fn mac(&mut self) -> [u8; 6] {
+        self.issued += 1;
+        // An odd factor permutes 40-bit numbers, so two counts never give one address.
+        let [.., a, b, c, d, e] =
+            self.seed.wrapping_add(self.issued).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        [0x02, a, b, c, d, e]
+    }
+
+    /// A number for the fabric (VPC or interface), from 1.
+    pub fn key(&mut self) -> u32 {
+        self.keys += 1;
+        self.keys
+    }
+
+    /// The next number of the SplitMix64 sequence; a permutation of the count, so it never repeats.
+    fn next(&mut self) -> u64 {
+        self.issued += 1;
+        let mut z = self.seed.wrapping_add(self.issued.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// A MAC as EC2 writes it: lower case, colons.
+pub fn format_mac(mac: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn nothing_repeats() {
+        let mut mint = Mint::new(7);
+        let ids: BTreeSet<_> = (0..5_000).map(|_| mint.id("eni")).collect();
+        let macs: BTreeSet<_> = (0..5_000).map(|_| mint.mac()).collect();
+        assert_eq!((ids.len(), macs.len()), (5_000, 5_000));
+        assert!(ids.iter().all(|id| id.len() == 21) && macs.iter().all(|mac| mac[0] == 2));
+    }
+}

@@ -1,0 +1,188 @@
+//! The EC2 state machine: an action on a state gives an answer, a new state and effects.
+//!
+//! No I/O, no clock, no randomness: the instant is an argument and identifiers come from a seed.
+//! A refused action changes nothing; every handler checks first and changes after.
+//!
+//! ```text
+//!   State ── Region ── vpcs, subnets, groups, interfaces, instances   (one map each, by id)
+//!     │        └────── tags, associations, attachments, permissions   (indices by id)
+//!     └── Mint (ids, MACs, keys)
+//!
+//!   a resource's file: its record, its requests, its answers, its handlers
+//! ```
+
+pub mod mint;
+pub mod time;
+
+pub(crate) mod attachment;
+pub(crate) mod catalog;
+pub(crate) mod group;
+pub(crate) mod identity;
+pub(crate) mod instance;
+pub(crate) mod interface;
+pub(crate) mod interface_describe;
+pub(crate) mod interface_modify;
+pub(crate) mod launch;
+pub(crate) mod permission;
+pub(crate) mod region;
+pub(crate) mod rule;
+pub(crate) mod rule_actions;
+pub(crate) mod select;
+pub(crate) mod subnet;
+pub(crate) mod tags;
+pub(crate) mod trunk;
+pub(crate) mod views;
+pub(crate) mod vpc;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::api::error::Ec2Error;
+use crate::effect::Effect;
+use mint::Mint;
+pub use region::Region;
+use time::Timestamp;
+
+/// The account every credential belongs to.
+pub const ACCOUNT: &str = "123456789012";
+
+/// Adjustable account limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quotas {
+    /// Security groups on one interface; EC2's default is 5 and its maximum 16.
+    pub groups_per_interface: usize,
+    /// Rules per direction in one security group.
+    pub rules_per_group: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { groups_per_interface: 5, rules_per_group: 60 }
+    }
+}
+
+/// Everything the embedded VPC knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Regions in use, by name.
+    regions: BTreeMap<String, Region>,
+    mint: Mint,
+    quotas: Quotas,
+}
+
+/// What a handler works on.
+pub(crate) struct Context<'a> {
+    /// The region that the request was signed for.
+    pub region: &'a mut Region,
+    /// Source of identifiers; asked only when the action can no longer fail.
+    pub mint: &'a mut Mint,
+    /// Limits.
+    pub quotas: &'a Quotas,
+    /// The instant of the request.
+    pub now: Timestamp,
+    /// What the machine must do before the answer is sent, in order.
+    pub effects: Vec<Effect>,
+}
+
+impl State {
+    /// A state without regions, whose identifiers depend on `seed`.
+    pub fn new(seed: u64, quotas: Quotas) -> Self {
+        Self { regions: BTreeMap::new(), mint: Mint::new(seed), quotas }
+    }
+
+    /// Makes the region usable: on first use it gets its default VPC.
+    ///
+    /// # Errors
+    /// `AuthFailure` where no such region exists.
+    pub(crate) fn open_region(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, Ec2Error> {
+        if self.regions.contains_key(name) {
+            return Ok(Vec::new());
+        }
+        if !catalog::region_exists(name) {
+            let message = format!("The signature names region '{name}', which does not exist");
+            return Err(Ec2Error::new("AuthFailure", message));
+        }
+        self.regions.insert(name.to_owned(), Region::new(name));
+        let mut context = self.context(name, now);
+        vpc::create_default(&mut context);
+        Ok(context.effects)
+    }
+
+    /// A context on an opened region.
+    pub(crate) fn context(&mut self, region: &str, now: Timestamp) -> Context<'_> {
+        let State { regions, mint, quotas } = self;
+        let region = regions.get_mut(region).expect("the region was opened");
+        region.forget_terminated(now);
+        Context { region, mint, quotas, now, effects: Vec::new() }
+    }
+
+    /// The opened region of this name.
+    pub fn region(&self, name: &str) -> Option<&Region> {
+        self.regions.get(name)
+    }
+
+    /// Opened regions, by name.
+    pub fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.regions.values()
+    }
+}
+
+/// Answers to requests that carried a client token, so that a repeated request gets the first
+/// answer and makes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tokens {
+    answers: BTreeMap<(&'static str, String), Remembered>,
+    order: VecDeque<(&'static str, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Remembered {
+    request: crate::query::params::Node,
+    answer: String,
+}
+
+impl Tokens {
+    /// Answers kept; EC2 keeps them for a day, a VPC process for this many requests.
+    const KEPT: usize = 20_000;
+
+    /// The first answer to this token, if the action was asked with it before.
+    ///
+    /// # Errors
+    /// `IdempotentParameterMismatch` where the earlier request was a different one.
+    pub fn recall(
+        &self,
+        action: &'static str,
+        token: &str,
+        request: &crate::query::params::Node,
+    ) -> Result<Option<&str>, Ec2Error> {
+        match self.answers.get(&(action, token.to_owned())) {
+            None => Ok(None),
+            Some(first) if first.request == *request => Ok(Some(&first.answer)),
+            Some(_) => Err(Ec2Error::new(
+                "IdempotentParameterMismatch",
+                format!("The client token '{token}' was used before with other parameters"),
+            )),
+        }
+    }
+
+    /// Remembers the answer to a request with a token.
+    pub fn remember(
+        &mut self,
+        action: &'static str,
+        token: String,
+        request: crate::query::params::Node,
+        answer: String,
+    ) {
+        let key = (action, token);
+        self.order.push_back(key.clone());
+        self.answers.insert(key, Remembered { request, answer });
+        if self.order.len() > Self::KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.answers.remove(&oldest);
+        }
+    }
+}

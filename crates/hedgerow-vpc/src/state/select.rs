@@ -1,0 +1,249 @@
+//! What every Describe action shares: ids, filters, pages.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::region::{Region, Resource, find};
+use crate::api::error::Ec2Error;
+
+/// One filter of a request: any of `values` must be a value of the record's field.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct Filter {
+    pub name: String,
+    #[serde(default, rename = "Value")]
+    pub values: Vec<String>,
+}
+
+/// A filter name and how to read that field of a record; a field may have several values.
+pub(crate) type Field<R> = (&'static str, fn(&Region, &R) -> Vec<String>);
+
+/// Which records a Describe request wants.
+pub(crate) struct Selection<'a> {
+    pub ids: &'a [String],
+    pub filters: &'a [Filter],
+    pub max_results: Option<usize>,
+    pub next_token: Option<&'a str>,
+}
+
+/// One page of records, and the token for the next page if there is one.
+pub(crate) type Page<'r, R> = (Vec<&'r R>, Option<String>);
+
+/// Declares the request of a Describe action: a list of ids under the given name, filters, pages.
+macro_rules! describe_request {
+    ($name:ident, $ids:literal $(, $(#[$meta:meta])* $field:ident: $type:ty)* $(,)?) => {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(rename_all = "PascalCase", deny_unknown_fields)]
+        pub(crate) struct $name {
+            #[serde(default, rename = $ids)]
+            ids: Vec<String>,
+            #[serde(default, rename = "Filter")]
+            filters: Vec<crate::state::select::Filter>,
+            max_results: Option<usize>,
+            next_token: Option<String>,
+            $($(#[$meta])* $field: $type,)*
+        }
+
+        impl $name {
+            fn selection(&self) -> crate::state::select::Selection<'_> {
+                crate::state::select::Selection {
+                    ids: &self.ids,
+                    filters: &self.filters,
+                    max_results: self.max_results,
+                    next_token: self.next_token.as_deref(),
+                }
+            }
+        }
+    };
+}
+pub(crate) use describe_request;
+
+/// The records that a request wants, in id order.
+///
+/// # Errors
+/// The kind's not-found code for an id, `InvalidParameterValue` for a filter that the kind does not
+/// have or a page that cannot be, `InvalidParameterCombination` for ids with `MaxResults`.
+pub(crate) fn select<'r, R: Resource>(
+    region: &'r Region,
+    records: &'r BTreeMap<String, R>,
+    fields: &'static [Field<R>],
+    wanted: &Selection<'_>,
+) -> Result<Page<'r, R>, Ec2Error> {
+    for id in wanted.ids {
+        find(records, id)?;
+    }
+    check_filters(wanted.filters, fields)?;
+    let matching = records
+        .values()
+        .filter(|record| wanted.ids.is_empty() || wanted.ids.iter().any(|id| id == record.id()))
+        .filter(|record| matches_all(region, *record, record.id(), fields, wanted.filters));
+    page(matching, |record| record.id(), wanted)
+}
+
+/// Cuts a page out of `records`, which are in the order of their `key`s.
+pub(crate) fn page<'r, R>(
+    records: impl Iterator<Item = &'r R>,
+    key: impl Fn(&'r R) -> &'r str,
+    wanted: &Selection<'_>,
+) -> Result<Page<'r, R>, Ec2Error> {
+    let limit = match wanted.max_results {
+        Some(_) if !wanted.ids.is_empty() => {
+            let message = "The list of ids cannot be used with the parameter maxResults";
+            return Err(Ec2Error::new("InvalidParameterCombination", message));
+        }
+        Some(n) if !(5..=1000).contains(&n) => {
+            return Err(Ec2Error::value("maxResults", n, "Expecting a value from 5 to 1000."));
+        }
+        Some(n) => n,
+        None => usize::MAX,
+    };
+    let after = wanted.next_token.map(read_token).transpose()?;
+    let mut rest = records
+        .skip_while(|record| after.as_deref().is_some_and(|after| key(record) <= after))
+        .peekable();
+    let page: Vec<&R> = rest.by_ref().take(limit).collect();
+    let next = match (rest.peek(), page.last()) {
+        (Some(_), Some(last)) => Some(write_token(key(last))),
+        _ => None,
+    };
+    Ok((page, next))
+}
+
+/// Refuses filters that records with these fields do not have.
+pub(crate) fn check_filters<R>(filters: &[Filter], fields: &[Field<R>]) -> Result<(), Ec2Error> {
+    for Filter { name, values } in filters {
+        let known = matches!(name.as_str(), "tag-key" | "tag-value")
+            || name.starts_with("tag:")
+            || fields.iter().any(|(field, _)| field == name);
+        if !known {
+            let message = format!("The filter '{name}' is invalid");
+            return Err(Ec2Error::new("InvalidParameterValue", message));
+        }
+        if values.is_empty() {
+            let message = format!("The filter '{name}' has no value");
+            return Err(Ec2Error::new("InvalidParameterValue", message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the record passes every filter; the filters were checked.
+pub(crate) fn matches_all<R>(
+    region: &Region,
+    record: &R,
+    id: &str,
+    fields: &[Field<R>],
+    filters: &[Filter],
+) -> bool {
+    filters.iter().all(|filter| {
+        let tags = region.tags.get(id);
+        match filter.name.as_str() {
+            "tag-key" => tags.is_some_and(|t| filter.values.iter().any(|v| t.contains_key(v))),
+            "tag-value" => tags.is_some_and(|t| t.values().any(|v| filter.values.contains(v))),
+            name => match name.strip_prefix("tag:") {
+                Some(key) => {
+                    tags.and_then(|t| t.get(key)).is_some_and(|v| filter.values.contains(v))
+                }
+                None => fields.iter().find(|(field, _)| *field == name).is_some_and(|(_, read)| {
+                    let values = read(region, record);
+                    filter.values.iter().any(|p| values.iter().any(|v| wildcard(p, v)))
+                }),
+            },
+        }
+    })
+}
+
+/// Whether `text` fits `pattern`, where `*` is any text, `?` any character and `\` takes the next
+/// character as it is. Linear in practice: only the last `*` is ever tried again.
+pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
+    let pattern = tokens(pattern);
+    let text: Vec<char> = text.chars().collect();
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(Token::Any) => {
+                retry = Some((p + 1, t));
+                p += 1;
+            }
+            Some(Token::One) => (p, t) = (p + 1, t + 1),
+            Some(Token::Char(c)) if *c == text[t] => (p, t) = (p + 1, t + 1),
+            _ => match retry {
+                Some((after, from)) => {
+                    retry = Some((after, from + 1));
+                    (p, t) = (after, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|token| matches!(token, Token::Any))
+}
+
+enum Token {
+    Any,
+    One,
+    Char(char),
+}
+
+fn tokens(pattern: &str) -> Vec<Token> {
+    let mut chars = pattern.chars();
+    let mut out = Vec::new();
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '*' => Token::Any,
+            '?' => Token::One,
+            '\\' => Token::Char(chars.next().unwrap_or('\\')),
+            c => Token::Char(c),
+        });
+    }
+    out
+}
+
+/// A page token: the last key in hex, so that nobody takes it for an id.
+fn write_token(key: &str) -> String {
+    key.bytes().map(|b| format!("{b:02x}")).collect()
+}
+
+fn read_token(token: &str) -> Result<String, Ec2Error> {
+    let bad = || Ec2Error::value("nextToken", token, "It is not a token that this API gave out.");
+    if token.len() % 2 != 0 || !token.is_ascii() {
+        return Err(bad());
+    }
+    let bytes = (0..token.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&token[i..i + 2], 16).map_err(|_| bad()))
+        .collect::<Result<Vec<u8>, _>>()?;
+    String::from_utf8(bytes).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards() {
+        for (pattern, text, fits) in [
+            ("eni-*", "eni-1", true),
+            ("*", "", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("?", "ab", false),
+            ("a?c", "abc", true),
+            (r"a\*", "a*", true),
+            (r"a\*", "ab", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(wildcard(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn tokens_survive_and_junk_is_refused() {
+        assert_eq!(read_token(&write_token("i-0a")).as_deref(), Ok("i-0a"));
+        for junk in ["x", "zz", "ff", "é0"] {
+            assert_eq!(read_token(junk).expect_err(junk).code, "InvalidParameterValue");
+        }
+    }
+}

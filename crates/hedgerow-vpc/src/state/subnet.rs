@@ -1,0 +1,309 @@
+//! Subnets, and the addresses in them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use hedgerow_core::sg::Ipv4Prefix;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{self, Zone};
+use super::region::{Resource, find, find_mut};
+use super::select::{Field, describe_request, select};
+use super::tags::{TagItem, TagMap, TagSpecification, requested};
+use super::vpc::{Flag, parse_block};
+use super::{ACCOUNT, Context, Region};
+use crate::api::Done;
+use crate::api::error::Ec2Error;
+use crate::effect::{Effect, SubnetView};
+
+/// Addresses at the start of a block that nobody gets: network, router, DNS, future use.
+const RESERVED_FIRST: u32 = 4;
+/// All addresses that nobody gets: those and the broadcast address.
+const RESERVED: u64 = 5;
+
+/// A subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    pub(crate) id: String,
+    pub(crate) vpc: String,
+    pub(crate) block: Ipv4Prefix,
+    pub(crate) zone: Zone,
+    pub(crate) default_for_zone: bool,
+    pub(crate) public_on_launch: bool,
+    /// Address to the interface that has it.
+    pub(crate) taken: BTreeMap<Ipv4Addr, String>,
+    /// Where the search for a free address goes on, so that an address rests before it comes back.
+    cursor: u32,
+}
+
+impl Resource for Subnet {
+    const NOT_FOUND: &'static str = "InvalidSubnetID.NotFound";
+    const NOUN: &'static str = "subnet ID";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Subnet {
+    /// How many addresses nobody has.
+    pub(crate) fn free(&self) -> u64 {
+        self.block.size() - RESERVED - self.taken.len() as u64
+    }
+
+    /// Checks that an interface may ask for this very address.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue` outside the block or reserved, `InvalidIPAddress.InUse` if taken.
+    pub(crate) fn check_free(&self, address: Ipv4Addr) -> Result<(), Ec2Error> {
+        self.check_assignable(address)?;
+        if self.taken.contains_key(&address) {
+            let message = format!("Address {address} is in use.");
+            return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
+        }
+        Ok(())
+    }
+
+    /// Checks that the address is one that interfaces here can have.
+    pub(crate) fn check_assignable(&self, address: Ipv4Addr) -> Result<(), Ec2Error> {
+        let refuse = |why: &str| Err(Ec2Error::new("InvalidParameterValue", why));
+        if !self.block.contains(address) {
+            return refuse("Address does not fall within the subnet's address range");
+        }
+        let offset = address.to_bits() - self.block.address.to_bits();
+        if offset < RESERVED_FIRST || u64::from(offset) + 1 == self.block.size() {
+            return refuse("Address is in subnet's reserved address range");
+        }
+        Ok(())
+    }
+
+    /// `InsufficientFreeAddressesInSubnet` unless `count` addresses are free.
+    pub(crate) fn check_room(&self, count: u64) -> Result<(), Ec2Error> {
+        if count <= self.free() {
+            return Ok(());
+        }
+        Err(Ec2Error::new(
+            "InsufficientFreeAddressesInSubnet",
+            format!(
+                "There are not enough free addresses in subnet '{}' to satisfy the requested \
+                 number of {count}: {} are free.",
+                self.id,
+                self.free()
+            ),
+        ))
+    }
+
+    /// Gives the next free address to `owner`; room was checked.
+    pub(crate) fn allocate(&mut self, owner: &str) -> Ipv4Addr {
+        let usable = (self.block.size() - RESERVED) as u32;
+        let address = (0..usable)
+            .map(|step| (self.cursor + step) % usable)
+            .map(|offset| self.block.nth(RESERVED_FIRST + offset))
+            .find(|address| !self.taken.contains_key(address))
+            .expect("the caller checked that an address is free");
+        let offset = address.to_bits() - self.block.address.to_bits() - RESERVED_FIRST;
+        self.cursor = (offset + 1) % usable;
+        self.taken.insert(address, owner.to_owned());
+        address
+    }
+
+    fn view(&self, vpc: u32) -> SubnetView {
+        SubnetView { id: self.id.clone(), vpc, block: self.block }
+    }
+}
+
+/// CreateSubnet.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct CreateSubnet {
+    vpc_id: String,
+    cidr_block: String,
+    availability_zone: Option<String>,
+    availability_zone_id: Option<String>,
+    #[serde(default, rename = "TagSpecification")]
+    tag_specifications: Vec<TagSpecification>,
+}
+
+/// Answer of CreateSubnet.
+#[derive(Debug, Serialize)]
+pub(crate) struct SubnetAnswer {
+    subnet: SubnetItem,
+}
+
+/// A subnet in answers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SubnetItem {
+    subnet_id: String,
+    subnet_arn: String,
+    state: &'static str,
+    owner_id: &'static str,
+    vpc_id: String,
+    cidr_block: String,
+    available_ip_address_count: u64,
+    availability_zone: String,
+    availability_zone_id: String,
+    default_for_az: bool,
+    map_public_ip_on_launch: bool,
+    assign_ipv6_address_on_creation: bool,
+    tag_set: Vec<TagItem>,
+}
+
+impl Region {
+    fn subnet_item(&self, subnet: &Subnet) -> SubnetItem {
+        SubnetItem {
+            subnet_id: subnet.id.clone(),
+            subnet_arn: format!("arn:aws:ec2:{}:{ACCOUNT}:subnet/{}", self.name, subnet.id),
+            state: "available",
+            owner_id: ACCOUNT,
+            vpc_id: subnet.vpc.clone(),
+            cidr_block: subnet.block.to_string(),
+            available_ip_address_count: subnet.free(),
+            availability_zone: subnet.zone.name.clone(),
+            availability_zone_id: subnet.zone.id.clone(),
+            default_for_az: subnet.default_for_zone,
+            map_public_ip_on_launch: subnet.public_on_launch,
+            assign_ipv6_address_on_creation: false,
+            tag_set: self.tag_items(&subnet.id),
+        }
+    }
+}
+
+pub(crate) fn create(
+    cx: &mut Context<'_>,
+    request: CreateSubnet,
+) -> Result<SubnetAnswer, Ec2Error> {
+    let vpc = find(&cx.region.vpcs, &request.vpc_id)?;
+    let block = parse_block(&request.cidr_block, "InvalidSubnet.Range")?;
+    if !vpc.block.covers(&block) {
+        let message = format!("The CIDR '{block}' is invalid.");
+        return Err(Ec2Error::new("InvalidSubnet.Range", message));
+    }
+    let mut siblings = cx.region.subnets.values().filter(|s| s.vpc == vpc.id);
+    if siblings.any(|subnet| subnet.block.overlaps(&block)) {
+        let message = format!("The CIDR '{block}' conflicts with another subnet");
+        return Err(Ec2Error::new("InvalidSubnet.Conflict", message));
+    }
+    let zone = zone(&cx.region.name, &request)?;
+    let tags = requested(&request.tag_specifications, &["subnet"], "subnet")?;
+    let vpc = vpc.id.clone();
+    let id = make(cx, &vpc, block, zone, false, tags);
+    Ok(SubnetAnswer { subnet: cx.region.subnet_item(&cx.region.subnets[&id]) })
+}
+
+fn zone(region: &str, request: &CreateSubnet) -> Result<Zone, Ec2Error> {
+    let mut zones = catalog::zones(region);
+    let names: Vec<String> = zones.iter().map(|zone| zone.name.clone()).collect();
+    let (parameter, wanted) = match (&request.availability_zone, &request.availability_zone_id) {
+        (Some(name), _) => ("availabilityZone", name),
+        (None, Some(id)) => ("availabilityZoneId", id),
+        (None, None) => return Ok(zones.swap_remove(0)),
+    };
+    zones.into_iter().find(|zone| zone.name == *wanted || zone.id == *wanted).ok_or_else(|| {
+        let why = format!(
+            "Subnets can currently only be created in the following availability zones: {}.",
+            names.join(", ")
+        );
+        Ec2Error::value(parameter, wanted, &why)
+    })
+}
+
+/// Makes a subnet; cannot fail.
+pub(crate) fn make(
+    cx: &mut Context<'_>,
+    vpc: &str,
+    block: Ipv4Prefix,
+    zone: Zone,
+    default_for_zone: bool,
+    tags: TagMap,
+) -> String {
+    let subnet = Subnet {
+        id: cx.mint.id("subnet"),
+        vpc: vpc.to_owned(),
+        block,
+        zone,
+        default_for_zone,
+        public_on_launch: default_for_zone,
+        taken: BTreeMap::new(),
+        cursor: 0,
+    };
+    let id = subnet.id.clone();
+    cx.effects.push(Effect::PutSubnet(subnet.view(cx.region.vpcs[vpc].key)));
+    cx.region.set_tags(&id, tags);
+    cx.region.subnets.insert(id.clone(), subnet);
+    id
+}
+
+describe_request!(DescribeSubnets, "SubnetId");
+
+/// Answer of DescribeSubnets.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SubnetSet {
+    subnet_set: Vec<SubnetItem>,
+    next_token: Option<String>,
+}
+
+const FILTERS: &[Field<Subnet>] = &[
+    ("subnet-id", |_, s| vec![s.id.clone()]),
+    ("vpc-id", |_, s| vec![s.vpc.clone()]),
+    ("availability-zone", |_, s| vec![s.zone.name.clone()]),
+    ("availabilityZone", |_, s| vec![s.zone.name.clone()]),
+    ("availability-zone-id", |_, s| vec![s.zone.id.clone()]),
+    ("available-ip-address-count", |_, s| vec![s.free().to_string()]),
+    ("cidr-block", |_, s| vec![s.block.to_string()]),
+    ("cidr", |_, s| vec![s.block.to_string()]),
+    ("default-for-az", |_, s| vec![s.default_for_zone.to_string()]),
+    ("map-public-ip-on-launch", |_, s| vec![s.public_on_launch.to_string()]),
+    ("owner-id", |_, _| vec![ACCOUNT.into()]),
+    ("state", |_, _| vec!["available".into()]),
+];
+
+pub(crate) fn describe(
+    cx: &mut Context<'_>,
+    request: DescribeSubnets,
+) -> Result<SubnetSet, Ec2Error> {
+    let region = &*cx.region;
+    let (subnets, next_token) = select(region, &region.subnets, FILTERS, &request.selection())?;
+    let subnet_set = subnets.into_iter().map(|s| region.subnet_item(s)).collect();
+    Ok(SubnetSet { subnet_set, next_token })
+}
+
+/// DeleteSubnet.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct DeleteSubnet {
+    subnet_id: String,
+}
+
+pub(crate) fn delete(cx: &mut Context<'_>, request: DeleteSubnet) -> Result<Done, Ec2Error> {
+    let subnet = find(&cx.region.subnets, &request.subnet_id)?;
+    if !subnet.taken.is_empty() {
+        let message = format!("The subnet '{}' has dependencies and cannot be deleted.", subnet.id);
+        return Err(Ec2Error::new("DependencyViolation", message));
+    }
+    let view = subnet.view(cx.region.vpcs[&subnet.vpc].key);
+    cx.effects.push(Effect::RemoveSubnet(view));
+    cx.region.subnets.remove(&request.subnet_id);
+    cx.region.tags.remove(&request.subnet_id);
+    Ok(Done::new())
+}
+
+/// ModifySubnetAttribute.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct ModifySubnetAttribute {
+    subnet_id: String,
+    map_public_ip_on_launch: Option<Flag>,
+}
+
+pub(crate) fn modify(
+    cx: &mut Context<'_>,
+    request: ModifySubnetAttribute,
+) -> Result<Done, Ec2Error> {
+    let subnet = find_mut(&mut cx.region.subnets, &request.subnet_id)?;
+    if let Some(flag) = request.map_public_ip_on_launch {
+        subnet.public_on_launch = flag.value;
+    }
+    Ok(Done::new())
+}
