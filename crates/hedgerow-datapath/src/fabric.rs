@@ -102,17 +102,19 @@ impl Fabric {
     /// Loads program and maps (about 30 ms).
     pub fn load() -> Result<Fabric, FabricError> {
         let mut ebpf = Ebpf::load(OBJECT)?;
+        // Before the maps are taken: the program refers to their descriptors until it is loaded.
+        let program = ebpf.program_mut("fabric").ok_or(FabricError::NoMap("fabric"))?;
+        let program: &mut SchedClassifier = program.try_into().map_err(FabricError::Program)?;
+        program.load().map_err(FabricError::Program)?;
         let maps = Maps::open(&mut ebpf)?;
-        let mut fabric = Fabric {
+        Ok(Fabric {
             ebpf,
             maps,
             links: HashMap::new(),
             groups: Groups::new(),
             interfaces: HashMap::new(),
             slots: Slots::new(0, limits::INTERFACES),
-        };
-        fabric.program_mut()?.load().map_err(FabricError::Program)?;
-        Ok(fabric)
+        })
     }
 
     /// The program, as for `BPF_PROG_TEST_RUN`.

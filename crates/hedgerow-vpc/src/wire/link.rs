@@ -33,7 +33,6 @@ pub(super) struct FarEnd<'a> {
     pub(super) namespace: &'a Netns,
     pub(super) name: &'a str,
     pub(super) mac: [u8; 6],
-    pub(super) up: bool,
 }
 
 fn machine(operation: &'static str, object: String) -> impl FnOnce(io::Error) -> WireError {
@@ -66,16 +65,13 @@ impl Netlink {
         move |error| machine(operation, object)(kernel_answer(error))
     }
 
-    /// Makes a veth pair, this end down, the far end directly where it belongs.
+    /// Makes a veth pair, both ends down, the far one directly where it belongs.
     pub(super) async fn add_veth(&self, name: &str, far: &FarEnd<'_>) -> Result<(), WireError> {
-        let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
+        let peer = LinkMessageBuilder::<LinkUnspec>::new()
             .name(far.name)
             .mtu(MTU)
             .address(far.mac.to_vec())
             .setns_by_fd(far.namespace.as_fd().as_raw_fd());
-        if far.up {
-            peer = peer.up();
-        }
         let message = LinkMessageBuilder::<LinkVeth>::new(name, far.name)
             .mtu(MTU)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
@@ -139,13 +135,14 @@ impl Netlink {
         added.map_err(self.failed("add neighbour", &address.to_string()))
     }
 
-    /// As a DHCP client would: address, default route by the subnet's router.
+    /// As a DHCP client would: link up, address, default route by the subnet's router.
     pub(super) async fn configure_primary(
         &self,
         index: u32,
         address: Ipv4Addr,
         subnet: Ipv4Prefix,
     ) -> Result<(), WireError> {
+        self.set_up(index).await?;
         self.add_address(index, address, subnet.len).await?;
         self.add_default_route(index, subnet.nth(1)).await
     }

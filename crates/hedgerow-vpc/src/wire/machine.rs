@@ -189,7 +189,7 @@ impl Machine {
         services: &Netns,
     ) -> Result<u32, WireError> {
         let port = format!("s{}", view.key);
-        let far = FarEnd { namespace: services, name: "eth0", mac: SERVICE_MAC, up: true };
+        let far = FarEnd { namespace: services, name: "eth0", mac: SERVICE_MAC };
         self.net.add_veth(&port, &far).await?;
         let ifindex = index_of(&port)?;
         self.fabric.attach(&port, ifindex)?;
@@ -197,6 +197,7 @@ impl Machine {
         let (net, lo) = self.visit(services, full, "lo")?;
         net.set_up(lo).await?;
         let (net, eth0) = self.visit(services, full, "eth0")?;
+        net.set_up(eth0).await?;
         for (position, address) in SERVICES.into_iter().enumerate() {
             // The first brings the link-local /24, on which the gateway is.
             net.add_address(eth0, address, if position == 0 { 24 } else { 32 }).await?;
@@ -286,7 +287,7 @@ impl Machine {
         let namespace = self.instances.get(&instance).ok_or_else(missing)?;
         let primary = device_index == 0;
         let (near, far) = (format!("p{}", view.key), format!("eth{device_index}"));
-        let end = FarEnd { namespace, name: &far, mac: view.mac, up: primary };
+        let end = FarEnd { namespace, name: &far, mac: view.mac };
         self.net.add_veth(&near, &end).await?;
         let ifindex = index_of(&near)?;
         let full = netns::full_name(&self.name, &instance);
