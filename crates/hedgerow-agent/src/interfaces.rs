@@ -1,7 +1,7 @@
 //! Keeps the node's interfaces and addresses as they should be: reads EC2, brings links up, asks
 //! the planner, carries its plan out. One task; everything it does can be repeated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use crate::settings::Settings;
 const PERIOD: Duration = Duration::from_secs(60);
 /// How often resting addresses and links are looked at.
 const TICK: Duration = Duration::from_secs(10);
+/// While an interface of EC2's is not up here.
+const RETRY: Duration = Duration::from_secs(2);
 /// After EC2 refused something.
 const BACKOFF: Duration = Duration::from_secs(15);
 /// Value of the owner tag on interfaces that the agent makes; the controller's sweep leaves them.
@@ -53,6 +55,12 @@ pub struct Interfaces {
     subnets: BTreeMap<String, Ipv4Prefix>,
     /// What EC2 said last.
     described: Option<Instance>,
+    /// When that was.
+    refreshed: tokio::time::Instant,
+    /// Which links there were then.
+    links: BTreeSet<u32>,
+    /// Whether every interface of EC2's is up here.
+    complete: bool,
 }
 
 impl Interfaces {
@@ -85,12 +93,19 @@ impl Interfaces {
             trunk_slot,
             subnets: BTreeMap::new(),
             described: None,
+            refreshed: tokio::time::Instant::now(),
+            links: BTreeSet::new(),
+            complete: false,
         }
     }
 
     /// Brings everything up until pods can be connected: interfaces, and at least one address.
     pub async fn start(&mut self) -> Result<()> {
         self.refresh().await?;
+        let primary = self.primary()?.1.id.clone();
+        if !self.node.is_ready(&primary) {
+            return Err(NodeNetError::NoInterface(primary).into());
+        }
         let node = Arc::clone(&self.node);
         tokio::task::spawn_blocking(move || node.restore()).await??;
         // One call for eth0's whole batch; another interface is for the task, not for the start.
@@ -103,33 +118,38 @@ impl Interfaces {
     /// Runs for ever.
     pub async fn run(mut self) {
         let node = Arc::clone(&self.node);
-        let mut asked = tokio::time::Instant::now();
         loop {
-            let rung = tokio::time::timeout(TICK, node.changed.notified()).await.is_ok();
-            // A new link may be the trunk; EC2 knows.
-            let due = asked.elapsed() >= PERIOD || rung && self.link_is_missing().await;
-            let work = async {
-                if due {
-                    self.refresh().await?;
-                    asked = tokio::time::Instant::now();
-                }
-                self.converge().await
-            };
-            if let Err(error) = work.await {
+            let tick = if self.complete { TICK } else { RETRY };
+            // Nothing happening for a tick is a reason to look, too.
+            let _ = tokio::time::timeout(tick, node.changed.notified()).await;
+            if let Err(error) = self.round().await {
                 tracing::warn!(%error, "interfaces are not as they should be; trying again");
                 tokio::time::sleep(BACKOFF).await;
             }
         }
     }
 
-    /// Whether a link of the node is not yet a carrier of ours, or a carrier's link is gone.
-    async fn link_is_missing(&self) -> bool {
+    /// Reads EC2 where there is a reason, then does what the planner says. Reasons: it is time,
+    /// somebody misses something, a link came (the trunk?) or went. Not more than once a second.
+    async fn round(&mut self) -> Result<()> {
+        let links = self.candidate_links().await?;
+        let age = self.refreshed.elapsed();
+        let reason = self.node.take_refresh() || !self.complete || links != self.links;
+        if age >= PERIOD || reason {
+            tokio::time::sleep(Duration::from_secs(1).saturating_sub(age)).await;
+            self.refresh().await?;
+        }
+        self.converge().await
+    }
+
+    async fn candidate_links(&self) -> Result<BTreeSet<u32>> {
         let node = Arc::clone(&self.node);
-        tokio::task::spawn_blocking(move || node.links_differ()).await.is_ok_and(|r| r.unwrap_or(true))
+        Ok(tokio::task::spawn_blocking(move || node.candidate_links()).await??)
     }
 
     /// Reads the instance from EC2 and brings its links up.
     pub async fn refresh(&mut self) -> Result<()> {
+        let links = self.candidate_links().await?;
         let instance = self.cloud.describe_instance(&self.instance).await?;
         let mut wanted = Vec::new();
         for interface in &instance.interfaces {
@@ -147,7 +167,10 @@ impl Interfaces {
             });
         }
         let node = Arc::clone(&self.node);
-        tokio::task::spawn_blocking(move || node.put_interfaces(&wanted)).await??;
+        self.complete =
+            tokio::task::spawn_blocking(move || node.put_interfaces(&wanted)).await??;
+        self.links = links;
+        self.refreshed = tokio::time::Instant::now();
         let mut pool = self.node.pool();
         let plain = || instance.interfaces.iter().filter(|i| i.kind == InterfaceKind::Plain);
         pool.retain_enis(&plain().map(|i| i.id.clone()).collect());

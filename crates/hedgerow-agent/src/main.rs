@@ -63,12 +63,16 @@ fn main() -> anyhow::Result<()> {
             let settings = Settings::read(|key| std::env::var(key).ok())?;
             let Arguments { state, cni_config, pins, listen, .. } = arguments;
             let paths = Paths { state, cni_config, pins, listen };
-            tokio::runtime::Builder::new_multi_thread()
+            let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
                 .build()
-                .context("start the runtime")?
-                .block_on(run::run(settings, paths))
+                .context("start the runtime")?;
+            let result = runtime.block_on(run::run(settings, paths));
+            // Not waiting for a thread that still asks a router for its MAC: the runtime (of
+            // containers) calls DEL for what was not answered.
+            runtime.shutdown_background();
+            result
         }
     }
 }

@@ -360,6 +360,30 @@ impl Netlink {
             _ => Ok(()),
         }
     }
+
+    /// Moves the lookup of the `local` table from priority 0 to `priority`, so that rules before it
+    /// are possible. Both exist for a moment; it is never missing.
+    pub fn move_local_rule(&mut self, priority: u32) -> Result<()> {
+        let rule = |priority| {
+            let mut message = RuleMessage::default();
+            message.header.family = AddressFamily::Inet;
+            message.header.action = RuleAction::ToTable;
+            message.header.table = 255;
+            message.attributes = vec![RuleAttribute::Priority(priority)];
+            message
+        };
+        let message = RouteNetlinkMessage::NewRule(rule(priority));
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        match self.request("add the local rule at priority", &priority, message, flags) {
+            Err(e) if e.errno() != Some(libc::EEXIST) => return Err(e),
+            _ => {}
+        }
+        let message = RouteNetlinkMessage::DelRule(rule(0));
+        match self.request("delete the local rule at priority", &0, message, NLM_F_ACK) {
+            Err(e) if !e.is_missing() => Err(e),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn link_of(message: &RouteNetlinkMessage) -> Option<Link> {

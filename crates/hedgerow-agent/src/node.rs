@@ -8,9 +8,10 @@
 //! reverse. DEL removes endpoint, link and record in this order, so a repeated DEL finds what is
 //! left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,9 +33,11 @@ use crate::sysctl::{self, SysctlError};
 
 /// How long the VPC may take to know a branch that the annotation already names.
 const BRANCH_PATIENCE: Duration = Duration::from_secs(5);
-/// Priorities of the two mark rules: after `local`, before anybody's source rules.
-const RULE_TO_POD: u32 = 500;
-const RULE_TO_WIRE: u32 = 501;
+/// Priorities of the two mark rules and of the `local` table after them: a strict pod's packet to a
+/// Service whose backend is this very node leaves by the trunk like any other.
+const RULE_TO_POD: u32 = 10;
+const RULE_TO_WIRE: u32 = 11;
+const RULE_LOCAL: u32 = 100;
 
 /// Why the node's network could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +126,7 @@ pub struct Node {
     carriers: Mutex<BTreeMap<String, Carrier>>,
     checkpoint: PathBuf,
     mtu: u32,
+    refresh: AtomicBool,
     /// Rung when addresses were given out or came back, and when links change.
     pub changed: Notify,
 }
@@ -150,6 +154,7 @@ impl Node {
             carriers: Mutex::default(),
             checkpoint,
             mtu,
+            refresh: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -300,8 +305,9 @@ impl Node {
     }
 
     /// Brings the wanted interfaces up and forgets all others. An interface whose link has not
-    /// appeared yet, or whose router does not answer, is left for the next time.
-    pub fn put_interfaces(&self, wanted: &[Wanted]) -> Result<()> {
+    /// appeared yet, or whose router does not answer, is left for the next time: then the answer
+    /// is false.
+    pub fn put_interfaces(&self, wanted: &[Wanted]) -> Result<bool> {
         let mut netlink = Netlink::open()?;
         let links = netlink.links()?;
         let before = lock(&self.carriers).clone();
@@ -332,8 +338,9 @@ impl Node {
                 self.datapath().detach_uplink(&gone.name)?;
             }
         }
+        let complete = after.len() == wanted.len();
         *lock(&self.carriers) = after;
-        Ok(())
+        Ok(complete)
     }
 
     fn bring_up(
@@ -342,7 +349,11 @@ impl Node {
         want: &Wanted,
         link: &Link,
     ) -> Result<Carrier> {
-        sysctl::prepare_uplink(&link.name)?;
+        if want.trunk {
+            sysctl::prepare_trunk(&link.name)?;
+        } else {
+            sysctl::prepare_uplink(&link.name)?;
+        }
         netlink.set_up(link.index, (link.mtu != self.mtu).then_some(self.mtu))?;
         self.datapath().attach_uplink(&link.name)?;
         let gateway = want.subnet.nth(1);
@@ -366,21 +377,36 @@ impl Node {
             })?;
             netlink.put_mark_rule(RULE_TO_POD, MARK_TO_POD, MARK_MASK, TABLE_TO_POD)?;
             netlink.put_mark_rule(RULE_TO_WIRE, MARK_TO_WIRE, MARK_MASK, TABLE_TO_WIRE)?;
+            netlink.move_local_rule(RULE_LOCAL)?;
         }
         let Wanted { id, mac, trunk, subnet, .. } = want.clone();
         tracing::info!(interface = id, link = link.name, %mac, trunk, %gateway_mac, "up");
         Ok(Carrier { id, mac, trunk, link: link.index, name: link.name.clone(), subnet, gateway_mac })
     }
 
-    /// Whether a link that could carry frames is no carrier yet, or a carrier's link is gone.
-    pub fn links_differ(&self) -> Result<bool> {
+    /// Indexes of the links that could be ENIs: pods' veths and loopback are not among them.
+    pub fn candidate_links(&self) -> Result<BTreeSet<u32>> {
         let links = Netlink::open()?.links()?;
-        let carriers = lock(&self.carriers).clone();
-        let ours = |l: &Link| l.name != "lo" && SandboxKey::of_link(&l.name).is_none();
-        let fresh =
-            |l: &Link| l.mac.is_some() && !carriers.values().any(|c| c.link == l.index);
-        let gone = |c: &Carrier| !links.iter().any(|l| l.index == c.link);
-        Ok(links.iter().any(|l| ours(l) && fresh(l)) || carriers.values().any(gone))
+        let could = |l: &&Link| {
+            l.name != "lo" && l.mac.is_some() && SandboxKey::of_link(&l.name).is_none()
+        };
+        Ok(links.iter().filter(could).map(|l| l.index).collect())
+    }
+
+    /// Whether an interface is up and its router known.
+    pub fn is_ready(&self, eni: &str) -> bool {
+        lock(&self.carriers).contains_key(eni)
+    }
+
+    /// Asks for EC2 to be read soon: something that it knows is missing here.
+    pub fn ask_for_refresh(&self) {
+        self.refresh.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Whether somebody asked for that since the last call.
+    pub fn take_refresh(&self) -> bool {
+        self.refresh.swap(false, Ordering::Relaxed)
     }
 
     /// After a start: sandboxes whose link is still there get their programs and endpoints again,

@@ -62,6 +62,7 @@ fn stopped() -> anyhow::Result<impl Future<Output = &'static str>> {
 async fn serve(settings: Arc<Settings>, paths: Paths) -> anyhow::Result<()> {
     std::fs::create_dir_all(&paths.state).context("make the state directory")?;
     sysctl::enable_forwarding()?;
+    sysctl::unfilter_all()?;
     let pins = paths.pins.clone();
     let datapath = tokio::task::spawn_blocking(move || NodeDatapath::open(&pins)).await?;
     let datapath = datapath.context("load the datapath (is /sys/fs/bpf a mounted bpffs?)")?;

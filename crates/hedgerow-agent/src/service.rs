@@ -123,7 +123,11 @@ impl Service {
             if !passing || Instant::now() >= deadline {
                 return Err(cni_error(&error));
             }
-            self.node.changed.notify_one();
+            if matches!(error, NodeNetError::NoAddress) {
+                self.node.changed.notify_one();
+            } else {
+                self.node.ask_for_refresh();
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
