@@ -32,11 +32,17 @@ use shell::Shell;
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Name of the lab that the demo starts
-    #[arg(long, global = true, default_value = "demo")]
+    #[arg(long, default_value = "demo")]
     name: LabName,
     /// Leave the lab running at the end
     #[arg(long)]
     keep: bool,
+    /// Loopback port of the lab's EC2 API
+    #[arg(long, default_value_t = 4566)]
+    ec2_port: u16,
+    /// Loopback port of the lab's Kubernetes API
+    #[arg(long, default_value_t = 6443)]
+    api_port: u16,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -49,10 +55,28 @@ enum Part {
         instance: String,
         /// Its address in the VPC
         address: std::net::Ipv4Addr,
+        /// The lab
+        #[arg(long, env = "HEDGEROW_LAB")]
+        lab: LabName,
         /// Password of the user `postgres`
         #[arg(long)]
         password: String,
     },
+}
+
+impl DemoArgs {
+    /// The command that starts the lab; ports only where they are not the usual ones.
+    fn lab_up(&self) -> String {
+        let mut command = "hedgerow lab up --nodes 1 --instance-type m5.xlarge".to_owned();
+        for (option, port, usual) in
+            [("ec2-port", self.ec2_port, 4566), ("api-port", self.api_port, 6443)]
+        {
+            if port != usual {
+                command += &format!(" --{option} {port}");
+            }
+        }
+        command
+    }
 }
 
 /// Carries out `hedgerow demo`. The exit code says whether everything was seen as expected.
@@ -60,8 +84,8 @@ enum Part {
 /// # Errors
 /// When a command of the tutorial fails, or the lab cannot be started or removed.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
-    if let Some(Part::Database { instance, address, password }) = &args.part {
-        database::start(&args.name, instance, *address, password)?;
+    if let Some(Part::Database { instance, address, lab, password }) = &args.part {
+        database::start(lab, instance, *address, password)?;
         return Ok(ExitCode::SUCCESS);
     }
     if process::recorded(&args.name.dir()).iter().any(Process::alive) {
@@ -74,7 +98,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let mut findings = Findings::default();
     let mut shell = Shell::new(&args.name)?;
-    let told = tutorial::tell(&mut shell, &mut findings);
+    let told = tutorial::tell(&mut shell, &args.lab_up(), &mut findings);
     if told.is_err() {
         let kept = keep_evidence(&shell, &args.name);
         eprintln!("\nThe demo stopped. The lab's logs are in {}", kept.display());
