@@ -176,7 +176,7 @@ fn missing_things_are_named_together() {
     let words = String::from_utf8_lossy(&failed.stderr).into_owned();
     assert!(!failed.status.success(), "{words}");
     for part in
-        ["kube-apiserver", "make kubernetes", "make images", "'m9.tiny' is not an instance type"]
+        ["kube-apiserver", "make setup", "image archives", "'m9.tiny' is not an instance type"]
     {
         assert!(words.contains(part), "{part} is not in\n{words}");
     }

@@ -125,7 +125,7 @@ impl Ec2 {
         let params = vec![
             param("GroupId", group),
             param("IpPermissions.1.IpProtocol", "-1"),
-            param("IpPermissions.1.UserIdGroupPairs.1.GroupId", group),
+            param("IpPermissions.1.Groups.1.GroupId", group),
         ];
         self.call("AuthorizeSecurityGroupIngress", params).await.map(drop)
     }

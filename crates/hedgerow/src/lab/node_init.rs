@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::wait::{WaitStatus, wait};
-use nix::unistd::sethostname;
+use nix::unistd::{sethostname, setsid};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup;
@@ -74,6 +74,8 @@ pub struct NodeInit {
 /// Runs the node until killed.
 pub fn run(config: &Path) -> Result<()> {
     ensure!(std::process::id() == 1, "node-init is a node's first process; use: hedgerow lab up");
+    // A signal to the process group of `lab up` (Ctrl-C) is not meant for the node.
+    setsid().context("leaving the session of lab up")?;
     let text = fs::read(config).with_context(|| format!("reading {}", config.display()))?;
     let node: NodeInit =
         serde_json::from_slice(&text).with_context(|| format!("reading {}", config.display()))?;

@@ -168,7 +168,7 @@ fn built(tools: &Tools) -> Vec<String> {
         .collect();
     if !absent.is_empty() {
         missing.push(format!(
-            "{} has no {}: build them (make kubernetes) or name a folder that has them \
+            "{} has no {}: build them (make setup) or name a folder that has them \
              (--kubernetes-bin DIR)",
             tools.kubernetes.display(),
             absent.join(", ")
@@ -182,7 +182,7 @@ fn built(tools: &Tools) -> Vec<String> {
     }
     if archives(&tools.images).is_empty() {
         missing.push(format!(
-            "{} holds no image archives: build them (make images) or name a folder that has \
+            "{} holds no image archives: build them (make setup) or name a folder that has \
              them (--images DIR)",
             tools.images.display()
         ));

@@ -72,7 +72,8 @@ pub fn start(dir: &LabDir, what: Start<'_>) -> Result<Process> {
 /// Leaves the program only what every program needs.
 pub fn clean_environment(command: &mut Command) {
     command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    command.env("HOME", "/root");
+    // Logs are files.
+    command.env("HOME", "/root").env("NO_COLOR", "1");
 }
 
 /// Opens a network namespace by its path.
