@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// How long a released number rests.
-pub const QUARANTINE: Duration = Duration::from_secs(2);
+pub const QUARANTINE: Duration = Duration::from_millis(500);
 
 /// Hands out the numbers `first..limit`.
 #[derive(Debug)]
