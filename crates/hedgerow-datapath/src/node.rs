@@ -16,8 +16,33 @@
 //! Maps and the links of uplinks are pinned under `<pin root>/v<layout>`; an agent that starts again
 //! replaces the programs in place and finds endpoints and flows as they were.
 //!
-//! What the host's stack must be told (routes, rules, sysctls) is at [`MARK_TO_WIRE`],
-//! [`MARK_TO_POD`] and their tables.
+//! # What the agent must tell the host's stack
+//!
+//! Per node, before the first pod:
+//! - sysctls: `net.ipv4.ip_forward=1`; `net.ipv4.conf.all.rp_filter=0` (1 and 2 both drop what comes
+//!   from an interface without addresses by another route; from_pod checks sources itself);
+//!   `rp_filter=0` on every uplink; `accept_local=1` on the trunk (Services whose backend is a process
+//!   of this node)
+//! - rules: `pref 100 fwmark MARK_TO_WIRE/MARK_MASK lookup TABLE_TO_WIRE`, `pref 101 fwmark
+//!   MARK_TO_POD/MARK_MASK lookup TABLE_TO_POD`, and then `pref 200 lookup local` in place of the
+//!   kernel's at pref 0 (add first, then delete), so that a strict pod reaches its own node behind a
+//!   Service across the VPC, too
+//! - `TABLE_TO_WIRE`: `default via 169.254.1.1 dev TRUNK onlink`, with a permanent neighbour
+//!   169.254.1.1 on the trunk, any MAC: to_wire writes the branch's own. The trunk needs no address
+//! - uplinks up, attached; endpoints need the MAC of the subnet's router
+//!
+//! Per pod, on its host veth: `rp_filter=0`, [`attach_pod`](NodeDatapath::attach_pod),
+//! [`put_endpoint`](NodeDatapath::put_endpoint), a permanent neighbour of the pod's address and MAC;
+//! a route of its address /32 with scope link, in the main table for a regular pod, in `TABLE_TO_POD`
+//! and nowhere else for a strict one. In the pod: its address /32, `default via 169.254.1.1 dev eth0
+//! onlink`, permanent neighbour 169.254.1.1 with the host veth's MAC (any will do).
+//!
+//! # Known limits
+//! - A strict pod that a Service sends back to itself (kube-proxy masquerades), and kube-proxy's
+//!   REJECT of a Service without endpoints towards a strict pod: both end as a timeout.
+//! - Flows through the stack are remembered in an LRU of 65,536; one that was evicted is found again
+//!   by the pod's next packet, not by the peer's.
+//! - IPv4 only; the MTU is the kernel's business, path MTU errors follow their flow.
 
 mod attach;
 mod endpoints;

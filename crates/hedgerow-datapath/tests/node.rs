@@ -16,9 +16,7 @@ use aya::{EbpfLoader, TestRun};
 use hedgerow_core::reason::Reason;
 use hedgerow_datapath::node::{MARK_TO_POD, NodeDatapath, NodeError};
 
-use lab::{
-    ENI_MAC, Lab, NODE, OUTSIDE, Server, ask, ask_udp, endpoint, ifindex, netlink, route, sysctl,
-};
+use lab::{ENI_MAC, Lab, NODE, OUTSIDE, Server, ask, ask_udp, endpoint, ifindex, netlink, route};
 use vpc::ROUTER_MAC;
 
 const TO_OUTSIDE: Ipv4Addr = Ipv4Addr::new(172, 20, 0, 10);
@@ -80,7 +78,7 @@ fn pods_reach_the_vpc_as_their_own_interfaces_and_are_reached_there() {
     for pod in &lab.pods {
         let name = pod.host_veth;
         assert_eq!(ask(&pod.netns, OUTSIDE, 8080).expect(name), pod.address, "{name}");
-        ask_udp(&pod.netns, 0, (OUTSIDE, 8080), 4000).expect("fragments pass");
+        ask_udp(&pod.netns, 0, (OUTSIDE, 8080), &[0; 4000]).expect("fragments pass");
         let frames = lab.vpc.frames(pod.address, OUTSIDE);
         assert!(!frames.is_empty());
         for frame in frames {
@@ -176,7 +174,7 @@ fn a_pod_without_endpoint_has_no_network() {
     lab.datapath.remove_endpoint(host).expect("remove");
     lab.datapath.remove_endpoint(host).expect("remove again");
     let before = lab.count(Reason::PodNotReady);
-    ask_udp(&lab.pods[0].netns, 0, (OUTSIDE, 8080), 10).expect_err("no endpoint");
+    ask_udp(&lab.pods[0].netns, 0, (OUTSIDE, 8080), b"small").expect_err("no endpoint");
     assert!(lab.count(Reason::PodNotReady) > before);
     assert!(lab.vpc.frames(lab.pods[0].address, OUTSIDE).is_empty());
 
@@ -239,8 +237,9 @@ fn services_work_for_every_kind_of_pod_and_backend() {
             }
             let what = format!("{} to {service} ({backend})", client.host_veth);
             assert_eq!(ask(&client.netns, service, 80).expect(&what), client.address, "{what}");
-            ask_udp(&client.netns, 0, (service, 80), 100).expect(&what);
-            ask_udp(&client.netns, 0, (service, 80), 4000).expect("fragments, both ways");
+            ask_udp(&client.netns, 0, (service, 80), b"small").expect(&what);
+            ask_udp(&client.netns, 0, (service, 80), &[0; 4000]).expect("fragments, both ways");
+            ask_udp(&client.netns, 0, (service, 80), lab::GROW).expect("fragments, back only");
             let frames = lab.vpc.frames(client.address, backend);
             assert_eq!(frames.is_empty(), !client.strict() && backend == b.address, "{what}");
             for frame in frames {
@@ -263,7 +262,7 @@ fn a_port_used_for_a_service_can_go_straight_to_its_backend_next() {
     for client in [&lab.pods[0], &lab.pods[2]] {
         for to in [(TO_OUTSIDE, 80), (OUTSIDE, 8080), (TO_OUTSIDE, 80)] {
             let what = format!("{} to {to:?}", client.host_veth);
-            ask_udp(&client.netns, 5555, to, 10).expect(&what);
+            ask_udp(&client.netns, 5555, to, b"small").expect(&what);
         }
     }
 }
@@ -273,7 +272,8 @@ fn errors_about_a_service_flow_reach_the_pod() {
     let lab = Lab::new();
     services(&lab);
     for client in [&lab.pods[0], &lab.pods[2]] {
-        let error = ask_udp(&client.netns, 0, (TO_OUTSIDE, 80), 10).expect_err("nobody listens");
+        let error =
+            ask_udp(&client.netns, 0, (TO_OUTSIDE, 80), b"small").expect_err("nobody listens");
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{}", client.host_veth);
     }
 }
@@ -290,53 +290,53 @@ fn node_ports_keep_the_client_address_for_regular_pods() {
     assert_eq!(lab.vpc.refused().len(), 0, "{:?}", lab.vpc.refused());
 }
 
-/// A numbered stream; how many were sent and how many answered when it is stopped.
+/// A stream of datagrams that are each answered, a few at a time under way so that no queue on a
+/// busy machine overflows.
 struct Stream {
     stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    answered: Arc<AtomicU64>,
-    workers: Vec<std::thread::JoinHandle<()>>,
+    workers: [std::thread::JoinHandle<u64>; 2],
 }
 
 impl Stream {
+    const UNDER_WAY: u64 = 16;
+
     fn start(netns: &hedgerow_datapath::sys::Netns, to: (Ipv4Addr, u16)) -> Stream {
         let socket = netns.run(|| UdpSocket::bind("0.0.0.0:0").expect("bind")).expect("enter");
         socket.connect(to).expect("connect");
-        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("timeout");
-        let (stop, sent, answered) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("timeout");
+        let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
         let (tx, rx) = (socket.try_clone().expect("clone"), socket);
-        let workers = vec![
-            std::thread::spawn({
-                let (stop, sent) = (stop.clone(), sent.clone());
-                move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        tx.send(&[0; 64]).expect("send");
-                        sent.fetch_add(1, Ordering::Relaxed);
-                        std::thread::sleep(Duration::from_micros(200));
-                    }
+        let (stopped, answers) = (stop.clone(), answered.clone());
+        let sender = move || {
+            let mut sent = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                if sent < answers.load(Ordering::Relaxed) + Self::UNDER_WAY {
+                    tx.send(&[0; 64]).expect("send");
+                    sent += 1;
                 }
-            }),
-            std::thread::spawn({
-                let (stop, answered) = (stop.clone(), answered.clone());
-                move || {
-                    let mut buffer = [0; 256];
-                    loop {
-                        match rx.recv(&mut buffer) {
-                            Ok(_) => drop(answered.fetch_add(1, Ordering::Relaxed)),
-                            Err(_) if stop.load(Ordering::Relaxed) => return,
-                            Err(_) => {}
-                        }
-                    }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            tx.send(b"last").expect("send");
+            sent
+        };
+        let receiver = move || {
+            let mut buffer = [0; 256];
+            while let Ok(length) = rx.recv(&mut buffer) {
+                if buffer[..length].ends_with(b"last") {
+                    break;
                 }
-            }),
-        ];
-        Stream { stop, sent, answered, workers }
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            answered.load(Ordering::Relaxed)
+        };
+        Stream { stop, workers: [std::thread::spawn(sender), std::thread::spawn(receiver)] }
     }
 
-    fn finish(self) -> (u64, u64) {
+    /// How many were sent, and how many of them answered.
+    fn finish(self) -> [u64; 2] {
         self.stop.store(true, Ordering::Relaxed);
-        self.workers.into_iter().for_each(|worker| worker.join().expect("stream"));
-        (self.sent.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed))
+        self.workers.map(|worker| worker.join().expect("stream"))
     }
 }
 
@@ -385,7 +385,7 @@ fn an_agent_restart_loses_no_packet() {
         assert_eq!(attached(uplink), [1, 1], "{uplink}: replaced, not added");
     }
     for (pod, to, stream) in streams {
-        let (sent, answered) = stream.finish();
+        let [sent, answered] = stream.finish();
         assert!(sent > 100, "the stream ran");
         assert_eq!(sent, answered, "{} to {to:?}", lab.pods[pod].host_veth);
     }
@@ -462,15 +462,13 @@ fn a_frame_cut_anywhere_is_never_delivered() {
     }
 }
 
-/// A Service whose backend is a process on this very node: strict pods reach it across the VPC when
-/// the mark rule comes before the local table, and the trunk takes packets with the node's address.
+/// A Service whose backend is a process on this very node: the mark's rule comes before the local
+/// table, and the trunk takes packets with the node's address.
 #[test]
 fn a_strict_pod_reaches_its_own_node_behind_a_service_across_the_vpc() {
     let lab = Lab::new();
     services(&lab);
     let c = &lab.pods[2];
-    sysctl("conf/eth1/accept_local", "1");
-    lab::local_table_after_marks();
     let _server = Server::start(&lab.node, NODE, 8080);
     assert_eq!(ask(&c.netns, TO_NODE, 80).expect("Service"), c.address);
     assert!(!lab.vpc.frames(c.address, NODE).is_empty(), "crosses the VPC");

@@ -199,24 +199,38 @@ async fn rule(
     rule.execute().await
 }
 
-pub fn sysctl(name: &str, value: &str) {
+/// Moves the rule of the local table behind those of the marks: first the new, then away the old.
+async fn local_table_after_marks(handle: &Handle) -> Result<(), rtnetlink::Error> {
+    let local = |priority| {
+        let mut request = handle.rule().add().v4().priority(priority).table_id(255);
+        request.message_mut().header.action = RuleAction::ToTable;
+        request
+    };
+    local(200).execute().await?;
+    let old = local(0).message_mut().clone();
+    handle.rule().del(old).execute().await
+}
+
+fn sysctl(name: &str, value: &str) {
     let path = format!("/proc/sys/net/ipv4/{name}");
     std::fs::write(&path, value).unwrap_or_else(|error| panic!("write {path}: {error}"));
 }
 
-/// What the agent does once per node, for regular pods and for strict pods.
+/// What the agent does, as `hedgerow_datapath::node` says.
 fn configure_node(pods: &[Pod]) {
     sysctl("ip_forward", "1");
     sysctl("conf/all/rp_filter", "0");
     for device in UPLINKS.into_iter().chain(pods.iter().map(|pod| pod.host_veth)) {
         sysctl(&format!("conf/{device}/rp_filter"), "0");
     }
+    sysctl(&format!("conf/{TRUNK}/accept_local"), "1");
     netlink(async |handle| {
         handle.address().add(ifindex(ENI), IpAddr::V4(NODE), 24).execute().await?;
         let router = Ipv4Addr::new(10, 0, 1, 1);
         route(&handle, (Ipv4Addr::UNSPECIFIED, 0), Some(router), ENI, 254).await?;
         rule(&handle, 100, MARK_TO_WIRE, TABLE_TO_WIRE).await?;
         rule(&handle, 101, MARK_TO_POD, TABLE_TO_POD).await?;
+        local_table_after_marks(&handle).await?;
         route(&handle, (Ipv4Addr::UNSPECIFIED, 0), Some(LINK_LOCAL), TRUNK, TABLE_TO_WIRE).await?;
         neighbour(&handle, TRUNK, LINK_LOCAL, ROUTER_MAC).await?;
         for pod in pods {
@@ -368,6 +382,9 @@ pub fn endpoint(pod: &Pod) -> Endpoint {
     }
 }
 
+/// A datagram whose answer is a thousand times as long, and so comes in fragments.
+pub const GROW: &[u8] = b"grow";
+
 /// A TCP server that reads to the end of what it is sent and answers with its client's address, and
 /// all of it. A UDP one on the same port does so for each datagram.
 pub struct Server {
@@ -425,8 +442,9 @@ fn serve_udp(socket: &UdpSocket, stop: &AtomicBool) {
     let mut buffer = vec![0; 65_536];
     while !stop.load(Ordering::Relaxed) {
         if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let body = &buffer[..length];
             let mut reply = format!("{}\n", peer.ip()).into_bytes();
-            reply.extend_from_slice(&buffer[..length]);
+            reply.extend(if body == GROW { body.repeat(1000) } else { body.to_vec() });
             let _ = socket.send_to(&reply, peer);
         }
     }
@@ -457,35 +475,21 @@ fn peer_of(reply: &[u8], body: &[u8]) -> io::Result<Ipv4Addr> {
     text.parse().map_err(io::Error::other)
 }
 
-/// The same with one datagram of `length` bytes from `source_port` (0: any).
+/// The same with one datagram from `source_port` (0: any).
 pub fn ask_udp(
     netns: &Netns,
     source_port: u16,
     to: (Ipv4Addr, u16),
-    length: usize,
+    body: &[u8],
 ) -> io::Result<Ipv4Addr> {
-    let body = vec![b'u'; length];
+    let expected = if body == GROW { body.repeat(1000) } else { body.to_vec() };
     netns.run(|| {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, source_port))?;
         socket.set_read_timeout(Some(Duration::from_millis(800)))?;
         socket.connect(to)?;
-        socket.send(&body)?;
-        let mut reply = vec![0; length + 64];
+        socket.send(body)?;
+        let mut reply = vec![0; expected.len() + 64];
         let received = socket.recv(&mut reply)?;
-        peer_of(&reply[..received], &body)
+        peer_of(&reply[..received], &expected)
     })?
-}
-
-/// Moves the rule of the local table behind those of the marks: first the new, then away the old.
-pub fn local_table_after_marks() {
-    netlink(async |handle| {
-        let local = |priority| {
-            let mut request = handle.rule().add().v4().priority(priority).table_id(255);
-            request.message_mut().header.action = RuleAction::ToTable;
-            request
-        };
-        local(200).execute().await?;
-        let old = local(0).message_mut().clone();
-        handle.rule().del(old).execute().await
-    });
 }
