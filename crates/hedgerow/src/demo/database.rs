@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::{User, chown};
 
 use crate::lab::process::{self, Start};
-use crate::lab::state::LabName;
+use crate::lab::state::{LabName, State};
 
 /// The server's user, which Debian's package makes; the server refuses to run as root.
 const USER: &str = "postgres";
@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// When PostgreSQL is not installed, cannot make its files, or does not listen in time.
 pub fn start(lab: &LabName, instance: &str, address: Ipv4Addr, password: &str) -> Result<()> {
+    // A lab that is not up is said so, before anything is made.
+    State::of(lab)?;
     let dir = lab.dir();
     let data = dir.root().join("database");
     make_folder(&data, password)?;

@@ -175,7 +175,8 @@ pub fn interfaces() -> Vec<String> {
     named(Path::new("/sys/class/net"), "")
 }
 
-fn free_port() -> u16 {
+/// A loopback port that nobody listens on.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("bound").port()
 }
