@@ -42,6 +42,7 @@ tools:
 
 .PHONY: lint
 lint: tools
+	@scripts/preflight lint
 	@scripts/cargo-deny
 	cargo fmt --all -- --check
 	$(CARGO_DENY) --log-level error deny --locked check licenses bans sources
