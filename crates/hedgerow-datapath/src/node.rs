@@ -182,8 +182,7 @@ impl NodeDatapath {
         attach::attach_uplink(&mut self.ebpf, &self.links, ifname)
     }
 
-    /// Detaches from an ENI or trunk; nothing happens where nothing is attached. The kernel lets
-    /// go of an unpinned link a moment after the return.
+    /// Detaches from an ENI or trunk; nothing happens where nothing is attached.
     pub fn detach_uplink(&mut self, ifname: &str) -> Result<()> {
         attach::detach_uplink(&self.links, ifname)
     }

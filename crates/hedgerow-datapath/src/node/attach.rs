@@ -18,7 +18,7 @@ use aya::programs::tc::{
 };
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 
-use super::{NodeError, Result};
+use super::{NodeError, Result, pins};
 
 /// Priority of the filters on pods' veths.
 const PRIORITY: u16 = 1;
@@ -73,13 +73,13 @@ fn os_error(error: &ProgramError) -> Option<i32> {
     }
 }
 
-fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(NodeError::PinDirectory { action: "remove", path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
+fn end_link(path: &Path) -> Result<()> {
+    let failed = |source| NodeError::PinDirectory {
+        action: "detach the link at",
+        path: path.to_owned(),
+        source,
+    };
+    pins::end_link(path).map_err(failed)
 }
 
 /// The pin of an uplink's link. The index names the interface, whatever it is called later.
@@ -98,7 +98,7 @@ pub(super) fn sweep_links(links: &Path) -> Result<()> {
             .and_then(|name| name.to_str()?.split_once('-'))
             .and_then(|(index, _)| index.parse().ok());
         if index.is_some_and(|index| !interface_exists(index)) {
-            remove_file(&path)?;
+            end_link(&path)?;
         }
     }
     Ok(())
@@ -114,9 +114,10 @@ pub(super) fn attach_uplink(ebpf: &mut Ebpf, links: &Path, interface: &str) -> R
         let failed =
             |source| NodeError::Attach { program: name, interface: interface.to_owned(), source };
         if replace_pinned(program, &path).map_err(failed)? {
+            remove_older(links, &path)?;
             continue;
         }
-        remove_file(&path)?;
+        end_link(&path)?;
         let id = program
             .attach_with_options(interface, hook, TcAttachOptions::TcxOrder(LinkOrder::default()))
             .map_err(failed)?;
@@ -124,7 +125,24 @@ pub(super) fn attach_uplink(ebpf: &mut Ebpf, links: &Path, interface: &str) -> R
         FdLink::try_from(link)
             .map_err(|_| NodeError::Missing(name))?
             .pin(&path)
-            .map_err(|source| NodeError::PinLink { program: name, path, source })?;
+            .map_err(|source| NodeError::PinLink { program: name, path: path.clone(), source })?;
+        remove_older(links, &path)?;
+    }
+    Ok(())
+}
+
+/// Ends the link that an agent of another layout has in `pin`'s place. It comes first on the hook
+/// and decides alone until it goes, so the change-over loses nothing.
+fn remove_older(links: &Path, pin: &Path) -> Result<()> {
+    let (Some(root), Some(file)) = (links.ancestors().nth(2), pin.file_name()) else {
+        return Ok(());
+    };
+    let failed = |source| NodeError::PinDirectory { action: "list", path: root.to_owned(), source };
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let other = entry.map_err(failed)?.path().join("links").join(file);
+        if other != pin {
+            end_link(&other)?;
+        }
     }
     Ok(())
 }
@@ -149,11 +167,11 @@ fn replace_pinned(program: &mut SchedClassifier, path: &Path) -> Result<bool, Pr
     }
 }
 
-/// Detaches from an uplink: a pin is what keeps its link alive.
+/// Detaches from an uplink.
 pub(super) fn detach_uplink(links: &Path, interface: &str) -> Result<()> {
     let Ok(index) = ifindex(interface) else { return sweep_links(links) };
     for (.., direction) in UPLINK {
-        remove_file(&pin_path(links, index, direction))?;
+        end_link(&pin_path(links, index, direction))?;
     }
     Ok(())
 }
