@@ -1,5 +1,6 @@
 //! `hedgerow-vpc`: an EC2 endpoint that keeps its promises to real packets.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -66,6 +67,7 @@ fn main() -> anyhow::Result<()> {
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     match Cli::parse().command {
         Command::Run(options) => {
@@ -98,18 +100,16 @@ async fn run(options: Run) -> anyhow::Result<()> {
             Some(tokio::task::spawn_blocking(move || Wire::start(config)).await??)
         }
     };
-    let quotas = Quotas {
-        groups_per_interface: options.groups_per_interface.into(),
-        ..Quotas::default()
-    };
+    let quotas =
+        Quotas { groups_per_interface: options.groups_per_interface.into(), ..Quotas::default() };
     let seed = options.seed.map_or_else(random_seed, Ok)?;
     let server = Server::new(State::new(seed, quotas), wire);
     if let Some(path) = &options.flow_log {
-        server
-            .log_flows(path)
-            .with_context(|| format!("open the flow log {}", path.display()))?;
+        server.log_flows(path).with_context(|| format!("open the flow log {}", path.display()))?;
     }
     let pid_file = options.pid_file.map(PidFile::write).transpose()?;
+    // The one line on standard output: what AWS_ENDPOINT_URL should be.
+    println!("http://{address}");
     tracing::info!(%address, name = options.name, records_only = options.records_only, "serving");
     tokio::select! {
         () = std::sync::Arc::clone(&server).serve(listener) => {}

@@ -140,13 +140,7 @@ fn decide(
 }
 
 /// What the action would have come to, on a copy of the state.
-fn rehearse(
-    state: &State,
-    region: &str,
-    action: &Action,
-    node: &Node,
-    now: Timestamp,
-) -> Ec2Error {
+fn rehearse(state: &State, region: &str, action: &Action, node: &Node, now: Timestamp) -> Ec2Error {
     let mut copy = state.clone();
     match (action.run)(&mut copy.context(region, now), node) {
         Err(error) => error,

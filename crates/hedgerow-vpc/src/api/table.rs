@@ -5,8 +5,9 @@ use super::envelope::Api;
 use super::error::Ec2Error;
 use crate::query::{de, xml};
 use crate::state::{
-    attachment, catalog, group, identity, instance, interface, interface_describe,
-    interface_modify, launch, permission, rule_actions, subnet, tags, trunk, vpc,
+    attachment, catalog, group, identity, instance, instance_describe, interface,
+    interface_describe, interface_modify, launch, permission, rule_actions, subnet, tags, trunk,
+    vpc,
 };
 
 /// `Api Action(Request) => handler`, with `idempotent` where a client token is honoured.
@@ -45,9 +46,9 @@ actions! {
     Ec2 DeleteTags(tags::DeleteTags) => tags::delete;
     Ec2 DeleteVpc(vpc::DeleteVpc) => vpc::delete;
     Ec2 DescribeAvailabilityZones(catalog::DescribeAvailabilityZones) => catalog::describe_zones;
-    Ec2 DescribeInstanceStatus(instance::DescribeInstanceStatus) => instance::describe_status;
+    Ec2 DescribeInstanceStatus(instance_describe::DescribeInstanceStatus) => instance_describe::describe_status;
     Ec2 DescribeInstanceTypes(catalog::DescribeInstanceTypes) => catalog::describe_instance_types;
-    Ec2 DescribeInstances(instance::DescribeInstances) => instance::describe;
+    Ec2 DescribeInstances(instance_describe::DescribeInstances) => instance_describe::describe;
     Ec2 DescribeNetworkInterfaceAttribute(interface_describe::DescribeNetworkInterfaceAttribute) => interface_describe::describe_attribute;
     Ec2 DescribeNetworkInterfaces(interface_describe::DescribeNetworkInterfaces) => interface_describe::describe;
     Ec2 DescribeRegions(catalog::DescribeRegions) => catalog::describe_regions;

@@ -34,11 +34,7 @@ pub enum QueryError {
 
 impl de::Error for QueryError {
     fn custom<T: Display>(message: T) -> Self {
-        QueryError::Invalid {
-            name: String::new(),
-            value: String::new(),
-            why: message.to_string(),
-        }
+        QueryError::Invalid { name: String::new(), value: String::new(), why: message.to_string() }
     }
 
     fn unknown_field(field: &str, _expected: &'static [&'static str]) -> Self {

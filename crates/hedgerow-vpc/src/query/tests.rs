@@ -36,9 +36,8 @@ fn read(body: &str) -> Result<Authorize, QueryError> {
 
 #[test]
 fn nested_lists_come_in_number_order() {
-    let ranges: String = (1..=11)
-        .map(|n| format!("&IpPermissions.1.IpRanges.{n}.CidrIp=10.0.0.{n}%2F32"))
-        .collect();
+    let ranges: String =
+        (1..=11).map(|n| format!("&IpPermissions.1.IpRanges.{n}.CidrIp=10.0.0.{n}%2F32")).collect();
     let got = read(&format!("GroupId=sg-1&Egress=true&IpPermissions.1.FromPort=-1{ranges}"));
     let got = got.expect("valid");
     assert_eq!((got.group_id.as_str(), got.egress), ("sg-1", Some(true)));

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::state::ACCOUNT;
 use crate::wire::FlowRecord;

@@ -111,7 +111,11 @@ impl Server {
             // Polled once under the lock: effects reach the wire in the order of decisions.
             let mut done = Box::pin(Arc::clone(self).carry_out(effects));
             let at_once = done.as_mut().now_or_never();
-            (outcome, at_once.map_or_else(|| done.left_future(), |r| std::future::ready(r).right_future()))
+            (
+                outcome,
+                at_once
+                    .map_or_else(|| done.left_future(), |r| std::future::ready(r).right_future()),
+            )
         };
         let Outcome { action, api, mut result, .. } = outcome;
         if let Err(error) = done.await {

@@ -25,7 +25,12 @@ struct Session {
 
 impl Tokens {
     /// A new token for `instance`; `None` where `life` is not 1 to 21,600 seconds.
-    pub fn give(&self, instance: &str, life: &str, now: Timestamp) -> std::io::Result<Option<String>> {
+    pub fn give(
+        &self,
+        instance: &str,
+        life: &str,
+        now: Timestamp,
+    ) -> std::io::Result<Option<String>> {
         let Some(life) = life.parse().ok().filter(|life| (1..=MAX_LIFE).contains(life)) else {
             return Ok(None);
         };

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::interface::{Attached, Interface, Kind, too_many_addresses, unknown as unknown_interface};
+use super::interface::{
+    Attached, Interface, Kind, too_many_addresses, unknown as unknown_interface,
+};
 use super::region::find;
 use super::{Context, instance};
 use crate::api::Done;
@@ -96,7 +98,8 @@ pub(crate) fn check_trunk<'r>(
     mut present: impl Iterator<Item = &'r Interface>,
 ) -> Result<(), Ec2Error> {
     if !limits.supports_trunk() {
-        let message = format!("Trunk interfaces are not supported on instance type {}", limits.name);
+        let message =
+            format!("Trunk interfaces are not supported on instance type {}", limits.name);
         return Err(Ec2Error::new("UnsupportedOperation", message));
     }
     if present.any(|other| other.kind == Kind::Trunk) {

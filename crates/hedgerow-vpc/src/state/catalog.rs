@@ -313,10 +313,8 @@ pub(crate) fn describe_instance_types(
         .filter(|name| instance_type(name).is_none())
         .collect();
     if !unknown.is_empty() {
-        let message = format!(
-            "The following supplied instance types do not exist: [{}]",
-            unknown.join(", ")
-        );
+        let message =
+            format!("The following supplied instance types do not exist: [{}]", unknown.join(", "));
         return Err(Ec2Error::new("InvalidInstanceType", message));
     }
     check_filters(&request.filters, TYPE_FILTERS)?;

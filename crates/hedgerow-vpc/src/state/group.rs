@@ -359,7 +359,8 @@ pub(crate) fn check_on_interface(
     for id in ids {
         let group = region.groups.get(id).ok_or_else(|| not_found(id))?;
         if group.vpc != vpc {
-            let message = format!("Security group {id} and VPC {vpc} belong to different networks.");
+            let message =
+                format!("Security group {id} and VPC {vpc} belong to different networks.");
             return Err(Ec2Error::new("InvalidParameter", message));
         }
         if seen.insert(id) {

@@ -186,10 +186,7 @@ impl NewInterface {
 
 /// `PrivateIpAddressLimitExceeded`.
 pub(crate) fn too_many_addresses() -> Ec2Error {
-    Ec2Error::new(
-        "PrivateIpAddressLimitExceeded",
-        "Number of private addresses will exceed limit.",
-    )
+    Ec2Error::new("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
 }
 
 /// CreateNetworkInterface.
@@ -230,8 +227,7 @@ pub(crate) fn create(
         Ec2Error::new("InvalidSecurityGroupID.NotFound", message)
     };
     let limit = cx.quotas.groups_per_interface;
-    let groups =
-        group::check_on_interface(region, &subnet.vpc, &request.groups, limit, unknown)?;
+    let groups = group::check_on_interface(region, &subnet.vpc, &request.groups, limit, unknown)?;
     let kind = "network-interface";
     let new = NewInterface {
         subnet: subnet.id.clone(),

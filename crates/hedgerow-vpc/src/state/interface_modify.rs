@@ -203,7 +203,9 @@ pub(crate) fn unassign(
     for address in &request.addresses {
         let refuse = |message: String| Err(Ec2Error::new("InvalidParameterValue", message));
         if *address == interface.primary() {
-            return refuse(format!("The primary private IP address {address} cannot be unassigned"));
+            return refuse(format!(
+                "The primary private IP address {address} cannot be unassigned"
+            ));
         }
         if !interface.addresses.contains(address) {
             let id = &interface.id;

@@ -111,7 +111,8 @@ fn authorize(
         return Err(Ec2Error::missing("ipPermissions"));
     }
     for (position, rule) in new.iter().enumerate() {
-        let same = |other: &WantedRule| (&other.traffic, &other.peer) == (&rule.traffic, &rule.peer);
+        let same =
+            |other: &WantedRule| (&other.traffic, &other.peer) == (&rule.traffic, &rule.peer);
         if position_of(group, direction, rule).is_some() || new[..position].iter().any(same) {
             let message = format!("the specified rule \"{}\" already exists", rule.describe());
             return Err(Ec2Error::new("InvalidPermission.Duplicate", message));

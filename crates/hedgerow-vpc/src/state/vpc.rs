@@ -283,7 +283,9 @@ pub(crate) fn describe_attribute(
         "enableNetworkAddressUsageMetrics" => {
             (&mut answer.enable_network_address_usage_metrics, vpc.address_metrics)
         }
-        other => return Err(Ec2Error::value("attribute", other, "No VPC attribute has this name.")),
+        other => {
+            return Err(Ec2Error::value("attribute", other, "No VPC attribute has this name."));
+        }
     };
     *field = Some(FlagItem { value });
     Ok(answer)

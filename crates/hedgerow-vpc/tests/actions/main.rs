@@ -1,0 +1,11 @@
+//! The actions as their clients see them, against the pure state machine: form bodies in, XML out,
+//! effects beside. Each scenario also checks that a refused action changed nothing.
+
+mod groups;
+mod instances;
+mod interfaces;
+mod network;
+mod protocol;
+mod random_walk;
+mod scenario;
+mod trunks;

@@ -1,0 +1,176 @@
+//! A chain of requests with names for what they made.
+//!
+//! `"CreateSubnet VpcId={vpc} CidrBlock=10.0.0.0/24"` is a request; `{vpc}` stands for a text that
+//! an earlier answer gave.
+
+use std::collections::BTreeMap;
+
+use hedgerow_vpc::api::{Outcome, answer};
+use hedgerow_vpc::effect::{Effect, InterfaceView};
+use hedgerow_vpc::state::time::Timestamp;
+use hedgerow_vpc::state::{Quotas, State};
+
+pub const REGION: &str = "us-west-2";
+
+pub struct Scenario {
+    state: State,
+    names: BTreeMap<String, String>,
+    now: Timestamp,
+    /// Of the last request that succeeded.
+    effects: Vec<Effect>,
+    body: String,
+}
+
+impl Scenario {
+    /// An opened region with nothing in it but the default VPC.
+    pub fn empty() -> Self {
+        let scenario = Self {
+            state: State::new(1, Quotas::default()),
+            names: BTreeMap::new(),
+            now: Timestamp(1_800_000_000),
+            effects: Vec::new(),
+            body: String::new(),
+        };
+        scenario.ok("DescribeRegions")
+    }
+
+    /// A VPC 10.0.0.0/16 as `{vpc}` with a subnet 10.0.1.0/24 as `{subnet}`.
+    pub fn with_subnet() -> Self {
+        Self::empty().make("vpc", "vpcId", "CreateVpc CidrBlock=10.0.0.0/16").make(
+            "subnet",
+            "subnetId",
+            "CreateSubnet VpcId={vpc} CidrBlock=10.0.1.0/24",
+        )
+    }
+
+    /// That, a group `{app}` and an instance `{i}` of the type, with primary interface `{eth0}`.
+    pub fn with_instance(kind: &str) -> Self {
+        let run = format!(
+            "RunInstances ImageId=ami-1 InstanceType={kind} MinCount=1 MaxCount=1 \
+             SubnetId={{subnet}} SecurityGroupId.1={{app}}"
+        );
+        Self::with_subnet()
+            .make(
+                "app",
+                "groupId",
+                "CreateSecurityGroup GroupName=app GroupDescription=a VpcId={vpc}",
+            )
+            .make("i", "instanceId", &run)
+            .name("eth0", "networkInterfaceId")
+    }
+
+    fn send(&mut self, request: &str) -> Outcome {
+        let mut text = request.to_owned();
+        for (name, value) in &self.names {
+            text = text.replace(&format!("{{{name}}}"), value);
+        }
+        assert!(!text.contains('{'), "no name for a part of: {text}");
+        let mut parts = text.split_whitespace();
+        let mut body = format!("Action={}&Version=2016-11-15", parts.next().expect("an action"));
+        for part in parts {
+            let (name, value) = part.split_once('=').expect("Name=value");
+            body.push('&');
+            body.push_str(name);
+            body.push('=');
+            body.extend(value.replace('~', " ").bytes().map(|b| format!("%{b:02x}")));
+        }
+        answer(&mut self.state, REGION, body.as_bytes(), self.now)
+    }
+
+    /// The request succeeds.
+    pub fn ok(mut self, request: &str) -> Self {
+        let outcome = self.send(request);
+        self.body = outcome.result.unwrap_or_else(|error| panic!("{request}\n  {error}"));
+        self.effects = outcome.effects;
+        self
+    }
+
+    /// The request succeeds, and `{name}` is what its answer has in the first `<element>`.
+    pub fn make(self, name: &str, element: &str, request: &str) -> Self {
+        self.ok(request).name(name, element)
+    }
+
+    /// `{name}` is what the last answer has in the first `<element>`.
+    pub fn name(mut self, name: &str, element: &str) -> Self {
+        let found = texts(&self.body, element);
+        let text = found.first().unwrap_or_else(|| panic!("no <{element}> in {}", self.body));
+        self.names.insert(name.to_owned(), (*text).to_owned());
+        self
+    }
+
+    /// The request is refused with this code, and nothing changed.
+    pub fn fails(mut self, code: &str, request: &str) -> Self {
+        let before = self.state.clone();
+        match self.send(request).result {
+            Ok(body) => panic!("{request}\n  expected {code}, got {body}"),
+            Err(error) => assert_eq!(error.code, code, "{request}\n  {error}"),
+        }
+        assert!(before == self.state, "{request}\n  was refused and changed the state");
+        self
+    }
+
+    /// The request is refused with exactly this message.
+    pub fn says(mut self, message: &str, request: &str) -> Self {
+        let error = self.send(request).result.expect_err(request);
+        let mut want = message.to_owned();
+        for (name, value) in &self.names {
+            want = want.replace(&format!("{{{name}}}"), value);
+        }
+        assert_eq!(error.message, want, "{request}");
+        self
+    }
+
+    /// The request succeeds; every `<element>` of its answer in order, joined by spaces, is `want`.
+    pub fn shows(self, request: &str, element: &str, want: &str) -> Self {
+        let scenario = self.ok(request);
+        let mut expected = want.to_owned();
+        for (name, value) in &scenario.names {
+            expected = expected.replace(&format!("{{{name}}}"), value);
+        }
+        let mut want: Vec<&str> = expected.split_whitespace().collect();
+        let mut got = texts(&scenario.body, element);
+        want.sort_unstable();
+        got.sort_unstable();
+        assert_eq!(got, want, "{request} <{element}>\n  {}", scenario.body);
+        scenario
+    }
+
+    /// A check of the last answer's effects.
+    pub fn effects(self, check: impl FnOnce(&[Effect])) -> Self {
+        check(&self.effects);
+        self
+    }
+
+    /// The last answer's only interface effect.
+    pub fn interface(self, check: impl FnOnce(&InterfaceView)) -> Self {
+        let views: Vec<&InterfaceView> = self
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::PutInterface(view) => Some(view),
+                _ => None,
+            })
+            .collect();
+        let [view] = views[..] else { panic!("not one interface in {:?}", self.effects) };
+        check(view);
+        self
+    }
+
+    /// Time goes by.
+    pub fn later(mut self, seconds: u64) -> Self {
+        self.now.0 += seconds;
+        self
+    }
+
+    /// The body of the last answer.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+}
+
+/// The texts of all `<element>`s, in order.
+fn texts<'a>(xml: &'a str, element: &str) -> Vec<&'a str> {
+    let open = format!("<{element}>");
+    let parts = xml.split(open.as_str()).skip(1);
+    parts.map(|rest| rest.split('<').next().unwrap_or_default()).collect()
+}

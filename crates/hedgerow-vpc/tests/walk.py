@@ -1,0 +1,87 @@
+"""Walks the API with botocore, which checks requests and parses answers by AWS's own models.
+
+Usage: walk.py ENDPOINT
+"""
+
+import sys
+
+import botocore.session
+from botocore.exceptions import ClientError
+
+session = botocore.session.Session()
+session.set_credentials("any", "thing")
+
+
+def client(service, region="eu-west-1"):
+    return session.create_client(service, region_name=region, endpoint_url=sys.argv[1])
+
+
+def refused(code, call, **parameters):
+    try:
+        call(**parameters)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == code, error
+        return error.response
+    raise AssertionError(f"expected {code}")
+
+
+ec2, sts = client("ec2"), client("sts")
+assert sts.get_caller_identity()["Account"] == "123456789012"
+refused("InvalidAction", sts.get_session_token)
+
+vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+assert [z["ZoneName"] for z in ec2.describe_availability_zones()["AvailabilityZones"]] == [
+    "eu-west-1a", "eu-west-1b", "eu-west-1c"], "the region is the signature's"
+assert len(client("ec2", "eu-west-2").describe_vpcs()["Vpcs"]) == 1
+subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+app = ec2.create_security_group(GroupName="app", Description="a", VpcId=vpc)["GroupId"]
+db = ec2.create_security_group(GroupName="db", Description="d", VpcId=vpc)["GroupId"]
+postgres = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432,
+            "UserIdGroupPairs": [{"GroupId": app, "Description": "<app> & friends"}]}
+ec2.authorize_security_group_ingress(GroupId=db, IpPermissions=[postgres])
+described = ec2.describe_security_groups(GroupIds=[db])["SecurityGroups"][0]
+pair = described["IpPermissions"][0]["UserIdGroupPairs"][0]
+assert (pair["GroupId"], pair["Description"]) == (app, "<app> & friends")
+refused("InvalidPermission.Duplicate", ec2.authorize_security_group_ingress,
+        GroupId=db, IpPermissions=[postgres])
+error = refused("InvalidSecurityGroupID.NotFound", ec2.create_network_interface,
+                SubnetId=subnet, Groups=["sg-1"])
+assert error["Error"]["Message"] == "The securityGroup ID 'sg-1' does not exist"
+error = refused("DryRunOperation", ec2.create_vpc, CidrBlock="10.0.0.0/16", DryRun=True)
+assert error["ResponseMetadata"]["HTTPStatusCode"] == 412
+
+launch = ec2.run_instances(
+    ImageId="ami-1", InstanceType="m5.xlarge", MinCount=1, MaxCount=1,
+    NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, "Groups": [app]}],
+    TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "node"}]}])
+instance = launch["Instances"][0]["InstanceId"]
+ec2.get_waiter("instance_running").wait(InstanceIds=[instance])
+ec2.get_waiter("instance_status_ok").wait(InstanceIds=[instance])
+
+trunk = ec2.create_network_interface(SubnetId=subnet, InterfaceType="trunk")["NetworkInterface"]
+attachment = ec2.attach_network_interface(
+    NetworkInterfaceId=trunk["NetworkInterfaceId"], InstanceId=instance, DeviceIndex=3)
+ec2.modify_network_interface_attribute(
+    NetworkInterfaceId=trunk["NetworkInterfaceId"],
+    Attachment={"AttachmentId": attachment["AttachmentId"], "DeleteOnTermination": True})
+branch = ec2.create_network_interface(SubnetId=subnet, Groups=[app])["NetworkInterface"]
+association = ec2.associate_trunk_interface(
+    TrunkInterfaceId=trunk["NetworkInterfaceId"],
+    BranchInterfaceId=branch["NetworkInterfaceId"], VlanId=1)["InterfaceAssociation"]
+assert association["VlanId"] == 1 and association["InterfaceProtocol"] == "VLAN"
+node = ec2.describe_instances(
+    Filters=[{"Name": "tag:Name", "Values": ["node"]}])["Reservations"][0]["Instances"][0]
+interfaces = {i["InterfaceType"]: i for i in node["NetworkInterfaces"]}
+assert sorted(interfaces) == ["interface", "trunk"], "branches are not listed"
+assert interfaces["trunk"]["Attachment"]["DeviceIndex"] == 3
+ec2.assign_private_ip_addresses(
+    NetworkInterfaceId=interfaces["interface"]["NetworkInterfaceId"],
+    SecondaryPrivateIpAddressCount=3)
+
+types = ec2.get_paginator("describe_instance_types").paginate(PaginationConfig={"PageSize": 100})
+assert sum(len(page["InstanceTypes"]) for page in types) == 1398
+ec2.terminate_instances(InstanceIds=[instance])
+ec2.get_waiter("instance_terminated").wait(InstanceIds=[instance])
+left = ec2.describe_network_interfaces()["NetworkInterfaces"]
+assert [(i["NetworkInterfaceId"], i["Status"]) for i in left] == [
+    (branch["NetworkInterfaceId"], "available")]
