@@ -143,7 +143,9 @@ fn mutating(client: Value) -> Value {
     })
 }
 
-/// Asked when a policy is created: its namespace is labelled first.
+/// Asked when a policy is created: its namespace is labelled first. Policies may be applied while
+/// the controller is down (it labels their namespaces when it is back); until then the node agent
+/// refuses the pods that they select.
 fn validating(client: Value) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
@@ -154,8 +156,8 @@ fn validating(client: Value) -> Value {
             "rules": [{"operations": ["CREATE"], "apiGroups": ["vpcresources.k8s.aws"],
                        "apiVersions": ["*"], "resources": ["securitygrouppolicies"],
                        "scope": "Namespaced"}],
-            "failurePolicy": "Fail", "matchPolicy": "Equivalent", "sideEffects": "NoneOnDryRun",
-            "timeoutSeconds": 10, "admissionReviewVersions": ["v1"],
+            "failurePolicy": "Ignore", "matchPolicy": "Equivalent", "sideEffects": "NoneOnDryRun",
+            "timeoutSeconds": 5, "admissionReviewVersions": ["v1"],
         }],
     })
 }
