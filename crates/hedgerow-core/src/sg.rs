@@ -135,12 +135,27 @@ pub enum Peer {
 pub enum Traffic {
     /// Every protocol and port (EC2's `-1`).
     All,
-    /// TCP (6), ports `from` to `to`, both included.
-    Tcp { from: u16, to: u16 },
-    /// UDP (17), ports `from` to `to`, both included.
-    Udp { from: u16, to: u16 },
-    /// ICMP (1); `None` is EC2's `-1`, all types or all codes. A code without a type is not a rule.
-    Icmp { kind: Option<u8>, code: Option<u8> },
+    /// TCP (6).
+    Tcp {
+        /// First destination port.
+        from: u16,
+        /// Last destination port.
+        to: u16,
+    },
+    /// UDP (17).
+    Udp {
+        /// First destination port.
+        from: u16,
+        /// Last destination port.
+        to: u16,
+    },
+    /// ICMP (1); `None` is EC2's `-1`. A code without a type is not a rule.
+    Icmp {
+        /// Message type; `None`: all types.
+        kind: Option<u8>,
+        /// Message code; `None`: all codes.
+        code: Option<u8>,
+    },
     /// Any other protocol by its number; such rules have no ports.
     Other(u8),
 }

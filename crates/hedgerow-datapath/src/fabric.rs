@@ -349,3 +349,6 @@ fn vlan_key(view: &Interface) -> Option<VlanKey> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,15 +228,16 @@ fn expected(scene: &Scene, groups: &[Group], sent: &Sent) -> (Reason, [Option<Ru
     };
     let ids = |members: &BTreeSet<usize>| members.iter().copied().map(group_id).collect();
     let (from, to) = (&scene.sender, &scene.receivers[sent.to]);
-    let gate = |own: &(Ipv4Addr, BTreeSet<usize>), peer: &(Ipv4Addr, BTreeSet<usize>), direction| {
-        let packet = Packet {
-            protocol: sent.protocol,
-            port: sent.port,
-            peer: peer.0,
-            peer_groups: ids(&peer.1),
+    let gate =
+        |own: &(Ipv4Addr, BTreeSet<usize>), peer: &(Ipv4Addr, BTreeSet<usize>), direction| {
+            let packet = Packet {
+                protocol: sent.protocol,
+                port: sent.port,
+                peer: peer.0,
+                peer_groups: ids(&peer.1),
+            };
+            judge(&of(&own.1), direction, &packet).map(|rule| rule.id.clone())
         };
-        judge(&of(&own.1), direction, &packet).map(|rule| rule.id.clone())
-    };
     let egress = gate(from, to, Direction::Egress);
     if egress.is_none() {
         return (Reason::EgressGroups, [None, None]);
@@ -257,8 +258,7 @@ fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
     }
     let sender = bench.interface(vpc, &scene.sender);
     bench.fabric.put_port(PORT, sender, vpc).expect("put port");
-    let receivers: Vec<u32> =
-        scene.receivers.iter().map(|end| bench.interface(vpc, end)).collect();
+    let receivers: Vec<u32> = scene.receivers.iter().map(|end| bench.interface(vpc, end)).collect();
     // Protocols without ports have one flow per pair of addresses.
     let mut tracked = BTreeSet::new();
     for (number, sent) in scene.packets.iter().enumerate() {
@@ -280,10 +280,8 @@ fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
             let consulted = consulted?;
             bench.fabric.rule(consulted.set, direction, consulted.rule?).cloned()
         };
-        let seen = [
-            named(event.egress, Direction::Egress),
-            named(event.ingress, Direction::Ingress),
-        ];
+        let seen =
+            [named(event.egress, Direction::Egress), named(event.ingress, Direction::Ingress)];
         prop_assert_eq!((event.reason, seen), (reason, rules), "{:?}", sent);
         let allowed = reason == Reason::Allowed;
         prop_assert_eq!(action, if allowed { TC_ACT_REDIRECT } else { TC_ACT_SHOT });
@@ -308,8 +306,8 @@ fn ebpf_judges_like_the_plain_function() {
     let bench = RefCell::new(Bench::new());
     let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
     let start = Instant::now();
-    let result = TestRunner::new(config)
-        .run(&scene(60), |scene| agrees(&mut bench.borrow_mut(), &scene));
+    let result =
+        TestRunner::new(config).run(&scene(60), |scene| agrees(&mut bench.borrow_mut(), &scene));
     let bench = bench.into_inner();
     println!("{} packets in {:?}: {:?}", bench.judged, start.elapsed(), bench.seen);
     if let Err(error) = result {

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use hedgerow_core::sg::{Group, GroupId, Ipv4Prefix};
 
 /// Number of an interface in the fabric; never reused within a VPC process, so that a flow tracked
-/// for a deleted interface can never match a new one with the same address.
+/// for a deleted interface can never match a new one with the same address. Keys start at 1.
 pub type InterfaceKey = u32;
 
 /// A VPC as the fabric needs it.

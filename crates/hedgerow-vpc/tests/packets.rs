@@ -68,10 +68,12 @@ fn tcp_passes_by_rule_and_is_refused_without() {
     passes(&mut near, &mut far, b"question");
     passes(&mut far, &mut near, b"answer");
 
-    let out = lab.record("accepted at the client", |r| r.gate.interface.as_deref() == Some("eni-1"));
+    let out =
+        lab.record("accepted at the client", |r| r.gate.interface.as_deref() == Some("eni-1"));
     assert_eq!((out.action(), out.gate.direction), (Action::Accept, Direction::Egress));
     assert_eq!(out.rule, Some("sgr-out".into()));
-    let into = lab.record("accepted at the server", |r| r.gate.interface.as_deref() == Some("eni-2"));
+    let into =
+        lab.record("accepted at the server", |r| r.gate.interface.as_deref() == Some("eni-2"));
     assert_eq!((into.gate.direction, into.rule), (Direction::Ingress, Some("sgr-db".into())));
     assert_eq!((into.destination_port, into.protocol), (5432, 6));
     assert_eq!(into.other.as_deref(), Some("eni-1"));
@@ -146,10 +148,7 @@ fn icmp_echo_and_errors() {
     assert_eq!(ping(1), None, "no rule");
     assert_eq!(lab.dropped("eni-2", Reason::IngressGroups).destination_port, 0x0800);
     let echo = Traffic::Icmp { kind: Some(8), code: None };
-    lab.group(
-        "sg-server",
-        &[ingress("sgr-ping", echo, ANY), ingress("sgr-udp", udp(99), ANY)],
-    );
+    lab.group("sg-server", &[ingress("sgr-ping", echo, ANY), ingress("sgr-udp", udp(99), ANY)]);
     let reply = ping(2).expect("echo reply needs no rule");
     assert_eq!(reply.bytes[..12], [mac, ROUTER_MAC].concat());
 
@@ -229,7 +228,10 @@ fn a_new_interface_with_an_old_address_inherits_no_flow() {
     let mut bytes = [0; 16];
     near.send_to(b"ask", (server.address(), 53)).expect("send");
     far.recv_from(&mut bytes).expect("allowed");
-    lab.apply(&[Effect::RemoveInterface(1), Effect::RemoveInstance { instance: "i-client".into() }]);
+    lab.apply(&[
+        Effect::RemoveInterface(1),
+        Effect::RemoveInstance { instance: "i-client".into() },
+    ]);
 
     lab.group("sg-open", &[egress("sgr-all", Traffic::All, ANY)]);
     let heir = lab.host("heir", &interface(7, [1, 10], &["sg-open"]));
@@ -325,7 +327,9 @@ fn arp_is_answered_by_the_vpc_alone() {
         let target = Ipv4Addr::new(10, 0, subnet, last);
         tap.send(&raw::frame(raw::BROADCAST, mac, None, raw::ARP, &raw::arp(mac, address, target)));
         let is_reply = |f: &raw::Arrived| {
-            f.bytes[12..14] == [8, 6] && f.bytes[20..22] == [0, 2] && f.bytes[28..32] == target.octets()
+            f.bytes[12..14] == [8, 6]
+                && f.bytes[20..22] == [0, 2]
+                && f.bytes[28..32] == target.octets()
         };
         let reply = tap.wait(SILENCE, is_reply)?;
         assert_eq!((&reply.bytes[..6], reply.vlan), (&mac[..], None));
@@ -347,8 +351,7 @@ fn branches_are_tagged_on_the_trunk() {
     lab.group("sg-server", &[ingress("sgr-udp", udp(53), "sg-client")]);
     let node = lab.host("node", &interface(4, [1, 40], &["sg-node"]));
     let mut trunk = interface(5, [1, 41], &["sg-node"]);
-    trunk.attachment =
-        Some(Attachment::Instance { instance: "i-node".into(), device_index: 3 });
+    trunk.attachment = Some(Attachment::Instance { instance: "i-node".into(), device_index: 3 });
     let mut branch = interface(6, [1, 50], &["sg-client"]);
     branch.attachment = Some(Attachment::Trunk { trunk: 5, vlan: 7 });
     let start = Instant::now();
@@ -453,7 +456,10 @@ fn nothing_is_left_behind() {
     let name = lab.name.clone();
     assert_eq!(namespaces(&name).len(), 4, "fabric, services, two instances");
     assert!(up(&client, "eth0") && up(&client, "lo"));
-    lab.apply(&[Effect::RemoveInstance { instance: "i-client".into() }, Effect::RemoveInterface(1)]);
+    lab.apply(&[
+        Effect::RemoveInstance { instance: "i-client".into() },
+        Effect::RemoveInterface(1),
+    ]);
     assert_eq!(namespaces(&name).len(), 3);
     drop(lab);
     assert_eq!(namespaces(&name), Vec::<String>::new());

@@ -115,10 +115,8 @@ impl Netlink {
         index: u32,
         gateway: Ipv4Addr,
     ) -> Result<(), WireError> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(gateway)
-            .output_interface(index)
-            .build();
+        let route =
+            RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
         let added = self.handle.route().add(route).execute().await;
         added.map_err(self.failed("add default route by", &gateway.to_string()))
     }

@@ -81,3 +81,92 @@ impl Log {
         records
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::record::{Action, Gate};
+    use super::*;
+
+    fn event(port: u16, reason: Reason) -> Event {
+        Event {
+            time: 0,
+            vpc: 1,
+            from: Some(1),
+            to: Some(2),
+            source: Ipv4Addr::new(10, 0, 0, 1),
+            destination: Ipv4Addr::new(10, 0, 0, 2),
+            source_port: 40000,
+            destination_port: port,
+            protocol: 6,
+            bytes: 74,
+            reason,
+            ingress: None,
+            egress: None,
+        }
+    }
+
+    fn record(event: &Event, at: SystemTime) -> FlowRecord {
+        FlowRecord {
+            start: at,
+            end: at,
+            vpc: "vpc-1".into(),
+            gate: Gate {
+                interface: Some("eni-2".into()),
+                direction: Direction::Ingress,
+                groups: vec!["sg-a".into(), "sg-b".into()],
+            },
+            other: None,
+            source: event.source,
+            destination: event.destination,
+            source_port: event.source_port,
+            destination_port: event.destination_port,
+            protocol: event.protocol,
+            packets: 1,
+            bytes: u64::from(event.bytes),
+            reason: event.reason,
+            rule: None,
+        }
+    }
+
+    #[test]
+    fn equal_drops_of_a_second_are_one_record() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut log = Log::default();
+        for (ms, port) in [(0, 22), (300, 22), (400, 23), (900, 22)] {
+            let event = event(port, Reason::IngressGroups);
+            log.add_drop(&event, after(ms), || record(&event, after(ms)));
+        }
+        assert_eq!(log.flush(after(999)), []);
+        let flushed = log.flush(after(1000));
+        assert_eq!(flushed.len(), 1, "port 23 came later and waits");
+        assert_eq!((flushed[0].packets, flushed[0].bytes, flushed[0].end), (3, 222, after(900)));
+        assert_eq!(flushed[0].action(), Action::Reject);
+        assert_eq!(
+            flushed[0].line("123456789012"),
+            "2 123456789012 eni-2 10.0.0.1 10.0.0.2 40000 22 6 3 222 1000 1000 REJECT OK \
+             groups=sg-a,sg-b reason=ingress_groups rule=-"
+        );
+        assert_eq!(log.flush_all().len(), 1);
+        assert!(log.is_empty());
+    }
+
+    #[test]
+    fn a_clock_set_back_keeps_nothing_for_ever() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let mut log = Log::default();
+        let event = event(22, Reason::IngressGroups);
+        log.add_drop(&event, start, || record(&event, start));
+        assert_eq!(log.flush(start - Duration::from_secs(500)).len(), 1);
+    }
+
+    #[test]
+    fn an_accepted_flow_is_logged_at_both_gates() {
+        let both = [Direction::Egress, Direction::Ingress];
+        assert_eq!(Log::gates(&event(1, Reason::Allowed)), both);
+        assert_eq!(Log::gates(&event(1, Reason::IngressGroups)), [Direction::Ingress]);
+        assert_eq!(Log::gates(&event(1, Reason::SourceMac)), [Direction::Egress]);
+    }
+}

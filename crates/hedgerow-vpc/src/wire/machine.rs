@@ -88,9 +88,7 @@ impl Machine {
             Effect::PutInterface(view) => self.put_interface(view, now).await,
             Effect::RemoveInterface(key) => self.remove_interface(key, now).await,
             Effect::PutGroup { vpc, group } => Ok(self.fabric.put_group(vpc, group, now)?),
-            Effect::RemoveGroup { vpc, group } => {
-                Ok(self.fabric.remove_group(vpc, &group, now)?)
-            }
+            Effect::RemoveGroup { vpc, group } => Ok(self.fabric.remove_group(vpc, &group, now)?),
         }
     }
 
@@ -150,9 +148,8 @@ impl Machine {
     }
 
     async fn remove_instance(&mut self, instance: &str) -> Result<(), WireError> {
-        let on_instance = |(key, plug): (&InterfaceKey, &Plug)| {
-            (plug.instance == instance).then_some(*key)
-        };
+        let on_instance =
+            |(key, plug): (&InterfaceKey, &Plug)| (plug.instance == instance).then_some(*key);
         let keys: Vec<InterfaceKey> = self.plugs.iter().filter_map(on_instance).collect();
         for key in keys {
             self.unplug(key).await?;
@@ -240,11 +237,7 @@ impl Machine {
         Ok(())
     }
 
-    async fn remove_interface(
-        &mut self,
-        key: InterfaceKey,
-        now: Instant,
-    ) -> Result<(), WireError> {
+    async fn remove_interface(&mut self, key: InterfaceKey, now: Instant) -> Result<(), WireError> {
         self.fabric.remove_interface(key, now)?;
         self.unplug(key).await?;
         self.interfaces.remove(&key);
@@ -254,9 +247,7 @@ impl Machine {
     fn fabric_view(&self, view: &InterfaceView) -> Interface {
         let place = match &view.attachment {
             None => Place::Detached,
-            Some(Attachment::Trunk { trunk, vlan }) => {
-                Place::Branch { trunk: *trunk, vlan: *vlan }
-            }
+            Some(Attachment::Trunk { trunk, vlan }) => Place::Branch { trunk: *trunk, vlan: *vlan },
             Some(Attachment::Instance { .. }) => match self.plugs.get(&view.key) {
                 Some(plug) => Place::Port(plug.ifindex),
                 None => Place::Detached,

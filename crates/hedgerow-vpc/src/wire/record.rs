@@ -68,9 +68,8 @@ impl FlowRecord {
     /// The record as a line (no newline): EC2's default format, version 2 ("Flow log records",
     /// Amazon VPC User Guide), then `groups=`, `reason=` and `rule=`. Unknown fields are `-`.
     pub fn line(&self, account: &str) -> String {
-        let seconds = |time: SystemTime| {
-            time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
-        };
+        let seconds =
+            |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         // EC2 writes port 0 for ICMP; the type and code would read as a port.
         let has_ports = matches!(self.protocol, hedgerow_core::sg::TCP | hedgerow_core::sg::UDP);
         let destination_port = if has_ports { self.destination_port } else { 0 };

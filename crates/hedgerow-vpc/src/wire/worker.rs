@@ -7,9 +7,11 @@ use std::sync::mpsc as sync;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::Direction;
 use hedgerow_datapath::fabric::{Event, Events};
 use hedgerow_datapath::sys::{Netns, monotonic_ns};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc};
 
@@ -99,10 +101,12 @@ impl Worker {
     ) -> Result<Self, WireError> {
         let mut machine = Machine::new(name, home)?;
         let events = machine.fabric.take_events()?;
-        let events = AsyncFd::new(events).map_err(|source| WireError::Machine {
+        // SAFETY: Events owns its descriptor and neither closes nor replaces it before its drop.
+        let events = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
+        let events = events.map_err(|error| WireError::Machine {
             operation: "watch ring buffer",
             object: "events".to_owned(),
-            source,
+            source: error.into(),
         })?;
         Ok(Self { machine, events, log: Log::default(), records })
     }
@@ -188,7 +192,7 @@ impl Worker {
             let at = now.checked_sub(age).unwrap_or(now);
             for &direction in Log::gates(&event) {
                 let record = || describe(&self.machine, &event, direction, at);
-                if event.reason == hedgerow_core::reason::Reason::Allowed {
+                if event.reason == Reason::Allowed {
                     let _unheard = self.records.send(record());
                 } else {
                     self.log.add_drop(&event, at, record);

@@ -127,15 +127,20 @@ impl Tap {
         let size = size_of::<T>() as u32;
         // SAFETY: the pointer is to `size` readable bytes.
         let result = unsafe {
-            libc::setsockopt(self.0.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), size)
+            libc::setsockopt(
+                self.0.as_raw_fd(),
+                level,
+                name,
+                std::ptr::from_ref(value).cast(),
+                size,
+            )
         };
         check(result.into()).map(drop)
     }
 
     pub fn send(&self, frame: &[u8]) {
         // SAFETY: the pointer is to `len` readable bytes.
-        let sent =
-            unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
         check(sent as i64).expect("send frame");
     }
 

@@ -1,0 +1,176 @@
+//! Connection tracking, by whole frames through `BPF_PROG_TEST_RUN`: which packets are judged, and
+//! how long each leaves its flow to live. Needs root.
+
+use aya::maps::{HashMap, MapData};
+use aya::programs::{TestRun, TestRunOptions};
+use hedgerow_core::sg::{Peer, Rule, Traffic};
+
+use super::*;
+
+/// The loopback device stands for both ends' ports.
+const PORT: u32 = 1;
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const FIN: u8 = 0x01;
+const RST: u8 = 0x04;
+
+/// Key and value of `flows` as words; `layout` needs no twin of what user space never writes.
+type FlowKey = [u32; 6];
+type Flow = [u32; 4];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    Client,
+    Server,
+}
+use Side::{Client, Server};
+
+struct Bench {
+    fabric: Fabric,
+    events: Events,
+}
+
+impl Bench {
+    /// The client may send anything; the server lets TCP and UDP 9 and echo requests in.
+    fn new() -> Self {
+        let mut fabric = Fabric::load().expect("load the fabric (root?)");
+        let events = fabric.take_events().expect("events");
+        let mut bench = Self { fabric, events };
+        let echo = Traffic::Icmp { kind: Some(8), code: None };
+        bench.group("sg-client", Direction::Egress, &[Traffic::All]);
+        let (tcp, udp) = (Traffic::Tcp { from: 9, to: 9 }, Traffic::Udp { from: 9, to: 9 });
+        bench.group("sg-server", Direction::Ingress, &[tcp, udp, echo]);
+        for (key, address, group) in [(1, CLIENT, "sg-client"), (2, SERVER, "sg-server")] {
+            let view = Interface {
+                key,
+                vpc: 0,
+                subnet: "10.0.0.0/24".parse().expect("prefix"),
+                mac: MAC,
+                addresses: vec![address],
+                groups: [group.into()].into(),
+                source_dest_check: true,
+                place: Place::Port(PORT),
+            };
+            bench.fabric.put_interface(view, Instant::now()).expect("put interface");
+        }
+        bench
+    }
+
+    fn group(&mut self, id: &str, direction: Direction, traffic: &[Traffic]) {
+        let rule = |traffic: &Traffic| Rule {
+            id: "sgr-1".into(),
+            direction,
+            traffic: *traffic,
+            peer: Peer::V4(Ipv4Prefix::ANY),
+        };
+        let group = Group { id: id.into(), rules: traffic.iter().map(rule).collect() };
+        self.fabric.put_group(0, group, Instant::now()).expect("put group");
+    }
+
+    /// Sends a frame; the event it caused, if any.
+    fn send(&mut self, from: Side, protocol: u8, transport: &[u8]) -> Option<Reason> {
+        let (key, source, destination) = match from {
+            Client => (1, CLIENT, SERVER),
+            Server => (2, SERVER, CLIENT),
+        };
+        self.fabric.put_port(PORT, key, 0).expect("put port");
+        let mut frame = [ROUTER_MAC, MAC].concat();
+        frame.extend([8, 0, 0x45, 0, 0, 20 + transport.len() as u8, 0, 1, 0, 0, 64]);
+        frame.extend([protocol, 0, 0]);
+        frame.extend(source.octets());
+        frame.extend(destination.octets());
+        frame.extend(transport);
+        let mut context = [0u8; 192];
+        context[40..44].copy_from_slice(&PORT.to_ne_bytes());
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&frame);
+        options.ctx_in = Some(&context);
+        self.fabric.program().expect("program").test_run(options).expect("test run");
+        let events = self.events.drain();
+        assert!(events.len() <= 1, "{events:?}");
+        events.first().map(|event| event.reason)
+    }
+
+    fn tcp(&mut self, from: Side, flags: u8) -> Option<Reason> {
+        let mut header = [0u8; 20];
+        let (source, destination) = if from == Client { (1000u16, 9u16) } else { (9, 1000) };
+        header[..2].copy_from_slice(&source.to_be_bytes());
+        header[2..4].copy_from_slice(&destination.to_be_bytes());
+        header[12] = 5 << 4;
+        header[13] = flags;
+        self.send(from, 6, &header)
+    }
+
+    fn udp(&mut self, from: Side) -> Option<Reason> {
+        let (source, destination) = if from == Client { (1000u16, 9u16) } else { (9, 1000) };
+        let mut header = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+        header.extend([0, 8, 0, 0]);
+        self.send(from, 17, &header)
+    }
+
+    fn icmp(&mut self, from: Side, kind: u8, id: u8) -> Option<Reason> {
+        self.send(from, 1, &[kind, 0, 0, 0, 0, id, 0, 1])
+    }
+
+    /// Seconds that the only flow has left, the second that may have passed meanwhile forgiven.
+    fn left(&self) -> u32 {
+        let map = self.fabric.ebpf.map("flows").expect("map flows");
+        let flows: HashMap<&MapData, FlowKey, Flow> = map.try_into().expect("typed");
+        let all: Vec<_> = flows.iter().map(|entry| entry.expect("entry").1).collect();
+        assert_eq!(all.len(), 1, "one entry for both directions");
+        let now = (crate::sys::monotonic_ns() / 1_000_000_000) as u32;
+        all[0][0].wrapping_sub(now).next_multiple_of(10)
+    }
+}
+
+const NEW: Option<Reason> = Some(Reason::Allowed);
+const TRACKED: Option<Reason> = None;
+
+#[test]
+fn tcp_lives_as_long_as_its_state_says() {
+    let mut bench = Bench::new();
+    assert_eq!((bench.tcp(Client, SYN), bench.left()), (NEW, 120));
+    assert_eq!((bench.tcp(Client, SYN), bench.left()), (TRACKED, 120), "repeated before a reply");
+    assert_eq!((bench.tcp(Server, SYN | ACK), bench.left()), (TRACKED, 120));
+    assert_eq!((bench.tcp(Client, ACK), bench.left()), (TRACKED, 432_000));
+    assert_eq!((bench.tcp(Server, ACK | FIN), bench.left()), (TRACKED, 120));
+    assert_eq!((bench.tcp(Client, ACK | FIN), bench.left()), (TRACKED, 120));
+    assert_eq!((bench.tcp(Client, SYN), bench.left()), (NEW, 120), "the port is used again");
+    assert_eq!((bench.tcp(Server, RST | ACK), bench.left()), (TRACKED, 10));
+    assert_eq!((bench.tcp(Client, SYN), bench.left()), (NEW, 120), "after a reset");
+}
+
+#[test]
+fn a_syn_is_judged_even_on_a_tracked_flow() {
+    let mut bench = Bench::new();
+    let handshake = [(Client, SYN), (Server, SYN | ACK), (Client, ACK)];
+    let seen = handshake.map(|(from, flags)| bench.tcp(from, flags));
+    assert_eq!(seen, [NEW, TRACKED, TRACKED]);
+    assert_eq!(bench.tcp(Server, SYN), Some(Reason::EgressGroups), "not the server's to start");
+    bench.group("sg-server", Direction::Ingress, &[]);
+    assert_eq!(bench.tcp(Client, SYN), Some(Reason::IngressGroups), "a new connection");
+    assert_eq!((bench.tcp(Client, ACK), bench.left()), (TRACKED, 432_000), "the old one lives");
+}
+
+#[test]
+fn udp_becomes_a_stream_with_a_reply() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.udp(Server), Some(Reason::EgressGroups), "nobody asked");
+    assert_eq!((bench.udp(Client), bench.left()), (NEW, 30));
+    assert_eq!((bench.udp(Server), bench.left()), (TRACKED, 180));
+    assert_eq!((bench.udp(Client), bench.left()), (TRACKED, 180));
+}
+
+#[test]
+fn icmp_replies_belong_to_their_request() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.icmp(Server, 0, 1), Some(Reason::EgressGroups), "nobody asked");
+    assert_eq!((bench.icmp(Client, 8, 1), bench.left()), (NEW, 30));
+    assert_eq!((bench.icmp(Server, 0, 1), bench.left()), (TRACKED, 30));
+    assert_eq!(bench.icmp(Server, 0, 2), Some(Reason::EgressGroups), "another id");
+    assert_eq!(bench.icmp(Server, 8, 1), Some(Reason::EgressGroups), "a request is no reply");
+    assert_eq!(bench.icmp(Server, 3, 1), Some(Reason::EgressGroups), "quotes no tracked flow");
+}
