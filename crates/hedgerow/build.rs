@@ -21,13 +21,15 @@ fn main() {
     fs::write(&out, table).expect("OUT_DIR is writable");
 }
 
-/// The folder's YAML files in name order; none if the folder does not exist.
+/// The folder's YAML files in name order, but for the one that only tells kubectl of the others;
+/// none if the folder does not exist.
 fn yaml_files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.path().canonicalize().ok())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| !path.ends_with("kustomization.yaml"))
         .collect();
     files.sort();
     files

@@ -23,10 +23,14 @@ impl Findings {
     /// Expects `seen` to contain `expected`.
     pub fn contains(&mut self, question: &str, expected: &str, seen: &str) {
         let holds = seen.contains(expected);
-        // The part that matters may come late in a long text.
-        let at = seen.find(expected).map_or(0, |at| at.saturating_sub(SHOWN / 3));
-        let from = (at..seen.len()).find(|at| seen.is_char_boundary(*at)).unwrap_or(0);
-        self.add(question, expected, &seen[from..], holds);
+        let line = seen.lines().find(|line| line.contains(expected)).unwrap_or(seen);
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        // What matters may stand late in a long line.
+        let seen = match line.find(expected) {
+            Some(at) if at + expected.len() > SHOWN => format!("… {}", &line[at..]),
+            _ => line,
+        };
+        self.add(question, expected, &seen, holds);
     }
 
     /// Expects both to be the same, and not empty.

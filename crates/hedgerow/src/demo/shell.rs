@@ -199,7 +199,7 @@ impl Shell {
     fn bash(&self, command: &str) -> Command {
         let mut bash = Command::new("bash");
         // A process group of its own: an interrupt is passed on by us, once, and to all of it.
-        bash.args(["-o", "pipefail", "-c", command]).stdin(Stdio::null()).process_group(0);
+        bash.args(["-c", command]).stdin(Stdio::null()).process_group(0);
         bash.envs(&self.variables);
         bash
     }
