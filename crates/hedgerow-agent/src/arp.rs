@@ -126,9 +126,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 fn open(link: u32) -> io::Result<OwnedFd> {
     // Protocol 0: nothing is received before the filter stands and the socket is bound.
     // SAFETY: socket(2) takes no pointers.
-    let fd = checked(unsafe {
-        libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)
-    })?;
+    let fd =
+        checked(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the descriptor was just made and nobody else has it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     // ldh [12]; jeq ARP → take; jeq 802.1Q → take; drop
@@ -185,12 +184,7 @@ fn receive(socket: &OwnedFd, wait: Duration, q: &Question) -> io::Result<Option<
     let mut frame = [0_u8; 256];
     // SAFETY: the buffer is valid for its length.
     let read = unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            frame.as_mut_ptr().cast(),
-            frame.len(),
-            libc::MSG_DONTWAIT,
-        )
+        libc::recv(socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), libc::MSG_DONTWAIT)
     };
     match usize::try_from(read) {
         Ok(len) => Ok(reply(&frame[..len], q)),

@@ -96,7 +96,11 @@ impl Cluster {
     }
 
     /// Asks the API server for the pod; `None` when there is none.
-    pub async fn fetch_pod(&self, namespace: &str, name: &str) -> Result<Option<Pod>, ClusterError> {
+    pub async fn fetch_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Pod>, ClusterError> {
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         api.get_opt(name).await.map_err(failed(format!("get pod {namespace}/{name}")))
     }
@@ -135,7 +139,8 @@ impl Cluster {
             .list(&Default::default())
             .await
             .map_err(failed("list servicecidrs (set SERVICE_CIDRS where there are none)"))?;
-        let cidrs = list.items.into_iter().filter_map(|c| c.spec).flat_map(|s| s.cidrs.unwrap_or_default());
+        let cidrs =
+            list.items.into_iter().filter_map(|c| c.spec).flat_map(|s| s.cidrs.unwrap_or_default());
         Ok(cidrs.filter_map(|text| text.parse().ok()).collect())
     }
 

@@ -112,9 +112,14 @@ mod tests {
         let on = |policies| Some::<(&[Policy], &Labels)>((policies, &none));
         assert_eq!(decide(&pod(false, None), None), Decision::Regular, "pod ENIs are off");
         assert_eq!(decide(&pod(false, None), on(&[])), Decision::Regular, "no policy");
-        assert!(matches!(decide(&pod(false, None), on(&policies)), Decision::Refuse(t) if t.contains("all")));
+        assert!(
+            matches!(decide(&pod(false, None), on(&policies)), Decision::Refuse(t) if t.contains("all"))
+        );
         assert!(matches!(decide(&pod(true, None), on(&policies)), Decision::Wait(_)));
-        assert!(matches!(decide(&pod(true, None), None), Decision::Wait(_)), "never the node's groups");
+        assert!(
+            matches!(decide(&pod(true, None), None), Decision::Wait(_)),
+            "never the node's groups"
+        );
         assert!(matches!(decide(&pod(true, Some("[]")), None), Decision::Wait(_)));
         let Decision::Branch(branch) = decide(&pod(true, Some(ANNOTATION)), on(&policies)) else {
             panic!("a branch");

@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(wanted(&[], false), None);
         assert_eq!(wanted(&both, true), None);
         assert_eq!(wanted(&[], true), Some(vec![ours]));
-        assert_eq!(wanted(&[other.clone()], true), Some(both.to_vec()));
+        assert_eq!(wanted(std::slice::from_ref(&other), true), Some(both.to_vec()));
         assert_eq!(wanted(&both, false), Some(vec![other]));
     }
 }

@@ -45,8 +45,8 @@ fn put(path: &Path, contents: &[u8], mode: u32) -> Result<(), InstallError> {
 
 /// Copies the plugin from the image into the host's directory of plugins.
 pub fn plugin(from: &Path, directory: &Path) -> Result<(), InstallError> {
-    let contents = std::fs::read(from)
-        .map_err(|error| InstallError { path: from.to_owned(), error })?;
+    let contents =
+        std::fs::read(from).map_err(|error| InstallError { path: from.to_owned(), error })?;
     put(&directory.join(PLUGIN), &contents, 0o755)
 }
 
@@ -94,9 +94,12 @@ mod tests {
         let written = std::fs::read(host.join(CONFIG)).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&written).unwrap();
         assert_eq!(value["plugins"][1]["type"], "portmap");
-        hedgerow_cni::invocation::config(&serde_json::to_vec(&json!({
-            "cniVersion": value["cniVersion"], "socket": value["plugins"][0]["socket"],
-        })).unwrap())
+        hedgerow_cni::invocation::config(
+            &serde_json::to_vec(&json!({
+                "cniVersion": value["cniVersion"], "socket": value["plugins"][0]["socket"],
+            }))
+            .unwrap(),
+        )
         .unwrap();
     }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_cloud::{Cloud, CloudError, CreateInterface, Instance, Interface, InterfaceKind, Tags};
+use hedgerow_cloud::{
+    Cloud, CloudError, CreateInterface, Instance, Interface, InterfaceKind, Tags,
+};
 use hedgerow_core::limits;
 use hedgerow_core::names::{TAG_INSTANCE, TAG_OWNER, cluster_tag};
 use hedgerow_core::planner::{self, Action, Limits, TrunkSlot};
@@ -167,8 +169,7 @@ impl Interfaces {
             });
         }
         let node = Arc::clone(&self.node);
-        self.complete =
-            tokio::task::spawn_blocking(move || node.put_interfaces(&wanted)).await??;
+        self.complete = tokio::task::spawn_blocking(move || node.put_interfaces(&wanted)).await??;
         self.links = links;
         self.refreshed = tokio::time::Instant::now();
         let mut pool = self.node.pool();
@@ -284,7 +285,8 @@ impl Interfaces {
     fn primary(&self) -> Result<(&Instance, &Interface)> {
         let missing = || InterfacesError::NoPrimary(self.instance.clone());
         let instance = self.described.as_ref().ok_or_else(missing)?;
-        let is_primary = |i: &&Interface| i.attachment.as_ref().is_some_and(|a| a.device_index == 0);
+        let is_primary =
+            |i: &&Interface| i.attachment.as_ref().is_some_and(|a| a.device_index == 0);
         let primary = instance.interfaces.iter().find(is_primary).ok_or_else(missing)?;
         Ok((instance, primary))
     }

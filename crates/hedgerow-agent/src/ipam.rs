@@ -4,15 +4,18 @@
 //! so that what still goes to the old pod does not reach a new one. Time is an argument: seconds
 //! since the epoch, because rests outlive the process in the checkpoint.
 
+mod checkpoint;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::Duration;
 
 use hedgerow_cni::message::PodRef;
 use hedgerow_core::mac::Mac;
 use hedgerow_core::planner;
 use serde::{Deserialize, Serialize};
+
+pub use checkpoint::CheckpointError;
 
 use crate::pod_net::SandboxKey;
 
@@ -62,45 +65,6 @@ pub struct Conflict {
     holder: String,
 }
 
-/// The checkpoint cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// Reading or writing failed.
-    #[error("checkpoint {path}: {error}")]
-    Io {
-        /// The file.
-        path: String,
-        /// The error.
-        error: std::io::Error,
-    },
-    /// Its contents are not a checkpoint.
-    #[error("checkpoint {path} does not parse: {error}")]
-    Parse {
-        /// The file.
-        path: String,
-        /// The error.
-        error: serde_json::Error,
-    },
-    /// Another agent's layout.
-    #[error("checkpoint {path} has version {version}, this agent reads {VERSION}")]
-    Version {
-        /// The file.
-        path: String,
-        /// The version it has.
-        version: u32,
-    },
-}
-
-/// Version of the checkpoint's layout.
-const VERSION: u32 = 1;
-
-#[derive(Serialize, Deserialize)]
-struct Checkpoint {
-    version: u32,
-    sandboxes: BTreeMap<SandboxKey, Sandbox>,
-    resting: BTreeMap<Ipv4Addr, u64>,
-}
-
 #[derive(Debug, Clone)]
 struct Eni {
     device_index: u8,
@@ -135,7 +99,12 @@ impl Pool {
 
     /// Gives a sandbox a free address: of the lowest device index that has one, the one that was
     /// unused longest. `None` when all are used or resting.
-    pub fn allocate(&mut self, key: &SandboxKey, mut sandbox: Sandbox, now: u64) -> Option<Sandbox> {
+    pub fn allocate(
+        &mut self,
+        key: &SandboxKey,
+        mut sandbox: Sandbox,
+        now: u64,
+    ) -> Option<Sandbox> {
         let used = self.used();
         let mut enis: Vec<&Eni> = self.enis.values().collect();
         enis.sort_by_key(|e| e.device_index);
@@ -157,7 +126,8 @@ impl Pool {
         let vlan = sandbox.vlan.unwrap_or(0);
         let same = |s: &Sandbox| s.address == sandbox.address || s.vlan == sandbox.vlan;
         if let Some((_, holder)) = self.sandboxes.iter().find(|(k, s)| *k != key && same(s)) {
-            let holder = holder.pod.as_ref().map_or_else(|| "an unknown pod".to_owned(), |p| p.to_string());
+            let holder =
+                holder.pod.as_ref().map_or_else(|| "an unknown pod".to_owned(), |p| p.to_string());
             return Err(Conflict { vlan, address: sandbox.address, holder });
         }
         self.sandboxes.insert(key.clone(), sandbox);
@@ -167,6 +137,7 @@ impl Pool {
     /// Takes a sandbox out; a regular pod's address rests from now on.
     pub fn release(&mut self, key: &SandboxKey, now: u64) -> Option<Sandbox> {
         let sandbox = self.sandboxes.remove(key)?;
+        self.resting.retain(|_, until| *until > now);
         if sandbox.vlan.is_none() {
             self.resting.insert(sandbox.address, now + COOLDOWN);
             self.last_used.insert(sandbox.address, now);
@@ -253,37 +224,6 @@ impl Pool {
     fn rests(&self, address: Ipv4Addr, now: u64) -> bool {
         // A clock that was set back must not make an address rest for hours.
         self.resting.get(&address).is_some_and(|until| *until > now && *until <= now + COOLDOWN)
-    }
-
-    /// Writes sandboxes and rests, by a temporary file and rename.
-    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let io = |error| CheckpointError::Io { path: path.display().to_string(), error };
-        let checkpoint = Checkpoint {
-            version: VERSION,
-            sandboxes: self.sandboxes.clone(),
-            resting: self.resting.clone(),
-        };
-        let json = serde_json::to_vec(&checkpoint).map_err(|e| io(e.into()))?;
-        let temporary = path.with_extension("tmp");
-        std::fs::write(&temporary, json).map_err(io)?;
-        std::fs::rename(&temporary, path).map_err(io)
-    }
-
-    /// Reads a checkpoint; an absent file is an empty one.
-    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let name = || path.display().to_string();
-        let json = match std::fs::read(path) {
-            Ok(json) => json,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(CheckpointError::Io { path: name(), error }),
-        };
-        let checkpoint: Checkpoint = serde_json::from_slice(&json)
-            .map_err(|error| CheckpointError::Parse { path: name(), error })?;
-        if checkpoint.version != VERSION {
-            return Err(CheckpointError::Version { path: name(), version: checkpoint.version });
-        }
-        let Checkpoint { sandboxes, resting, .. } = checkpoint;
-        Ok(Self { sandboxes, resting, ..Self::default() })
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use hedgerow_agent::install;
 use hedgerow_agent::run::{self, Paths};
 use hedgerow_agent::settings::Settings;
-use hedgerow_agent::install;
 use tracing_subscriber::EnvFilter;
 
 /// The node agent of Hedgerow: pods' network interfaces and their security groups.
@@ -49,7 +49,11 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let arguments = Arguments::parse();
     match arguments.command.unwrap_or(Command::Run) {
         Command::Init { from, to } => {

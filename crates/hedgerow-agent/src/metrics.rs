@@ -69,13 +69,16 @@ impl Metrics {
         let enis = node.pool().enis(now());
         let sum = |of: fn(&hedgerow_core::planner::Eni) -> u32| enis.iter().map(of).sum::<u32>();
         let _ = writeln!(out, "# TYPE hedgerow_agent_addresses gauge");
-        for (state, count) in [("free", sum(|e| e.free)), ("cooling", sum(|e| e.cooling)), ("used", sum(|e| e.used))] {
+        for (state, count) in
+            [("free", sum(|e| e.free)), ("cooling", sum(|e| e.cooling)), ("used", sum(|e| e.used))]
+        {
             let _ = writeln!(out, "hedgerow_agent_addresses{{state=\"{state}\"}} {count}");
         }
         let counters = node.datapath().counters().unwrap_or_default();
         let _ = writeln!(out, "# TYPE hedgerow_datapath_packets counter");
         for (reason, packets) in counters {
-            let _ = writeln!(out, "hedgerow_datapath_packets_total{{verdict=\"{reason}\"}} {packets}");
+            let _ =
+                writeln!(out, "hedgerow_datapath_packets_total{{verdict=\"{reason}\"}} {packets}");
         }
         out.push_str("# EOF\n");
         out
@@ -85,9 +88,16 @@ impl Metrics {
 type Shared = (Arc<Metrics>, Arc<Node>);
 
 /// Serves `/metrics` and `/healthz` (200 once ADD is answered).
-pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, node: Arc<Node>) -> std::io::Result<()> {
+pub async fn serve(
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    node: Arc<Node>,
+) -> std::io::Result<()> {
     let app = Router::new()
-        .route("/metrics", get(|State((metrics, node)): State<Shared>| async move { metrics.render(&node) }))
+        .route(
+            "/metrics",
+            get(|State((metrics, node)): State<Shared>| async move { metrics.render(&node) }),
+        )
         .route(
             "/healthz",
             get(|State((metrics, _)): State<Shared>| async move {

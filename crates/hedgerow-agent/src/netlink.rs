@@ -4,6 +4,8 @@
 //! one short-lived thread enters a pod's namespace, opens a socket and hands it back, and a few
 //! request/answer pairs of some 20 µs each need no reactor.
 
+mod messages;
+
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -15,16 +17,18 @@ use netlink_packet_route::link::{
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteScope};
+use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_core;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
     NetlinkPayload,
 };
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
-use rtnetlink::{RouteMessageBuilder, packet_core};
+
+use messages::{link_of, neighbour_of, route_message, route_of};
 
 /// Why the kernel did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -277,8 +281,10 @@ impl Netlink {
         message.header.prefix_len = prefix;
         message.header.scope = AddressScope::Universe;
         message.header.index = index;
-        message.attributes =
-            vec![AddressAttribute::Local(address.into()), AddressAttribute::Address(address.into())];
+        message.attributes = vec![
+            AddressAttribute::Local(address.into()),
+            AddressAttribute::Address(address.into()),
+        ];
         let message = RouteNetlinkMessage::NewAddress(message);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
         self.request("add the address", &address, message, flags).map(drop)
@@ -384,83 +390,4 @@ impl Netlink {
             _ => Ok(()),
         }
     }
-}
-
-fn link_of(message: &RouteNetlinkMessage) -> Option<Link> {
-    let RouteNetlinkMessage::NewLink(message) = message else { return None };
-    link_of_message(message)
-}
-
-/// The link that a kernel message describes.
-pub fn link_of_message(message: &LinkMessage) -> Option<Link> {
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        mac: None,
-        mtu: 0,
-        up: message.header.flags.contains(LinkFlags::Up),
-        veth: false,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok().map(Mac),
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::LinkInfo(info) => {
-                link.veth = info.iter().any(|i| matches!(i, LinkInfo::Kind(InfoKind::Veth)));
-            }
-            _ => {}
-        }
-    }
-    (!link.name.is_empty()).then_some(link)
-}
-
-fn neighbour_of(message: &RouteNetlinkMessage, index: u32) -> Option<(Ipv4Addr, Mac)> {
-    let RouteNetlinkMessage::NewNeighbour(message) = message else { return None };
-    if message.header.ifindex != index || message.header.state != NeighbourState::Permanent {
-        return None;
-    }
-    let (mut address, mut mac) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(*v4),
-            NeighbourAttribute::LinkLayerAddress(b) => mac = b.as_slice().try_into().ok().map(Mac),
-            _ => {}
-        }
-    }
-    Some((address?, mac?))
-}
-
-fn route_message(route: &Route) -> RouteMessage {
-    let (address, len) = route.destination;
-    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(address, len)
-        .output_interface(route.link)
-        .table_id(route.table);
-    builder = match route.gateway {
-        Some(gateway) => builder.gateway(gateway).onlink(),
-        None => builder.scope(RouteScope::Link),
-    };
-    builder.build()
-}
-
-fn route_of(message: &RouteNetlinkMessage) -> Option<Route> {
-    use netlink_packet_route::route::RouteAddress::Inet;
-    let RouteNetlinkMessage::NewRoute(message) = message else { return None };
-    let mut route = Route {
-        destination: (Ipv4Addr::UNSPECIFIED, message.header.destination_prefix_length),
-        gateway: None,
-        link: 0,
-        table: u32::from(message.header.table),
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(Inet(v4)) => route.destination.0 = *v4,
-            RouteAttribute::Gateway(Inet(v4)) => route.gateway = Some(*v4),
-            RouteAttribute::Oif(index) => route.link = *index,
-            RouteAttribute::Table(table) => route.table = *table,
-            _ => {}
-        }
-    }
-    Some(route)
 }

@@ -72,8 +72,8 @@ impl SandboxKey {
     pub fn of_link(name: &str) -> Option<Self> {
         let digits =
             name.strip_prefix(VETH_PREFIX).or_else(|| name.strip_prefix(BRANCH_VETH_PREFIX))?;
-        let ours = digits.len() == 11
-            && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let ours =
+            digits.len() == 11 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         ours.then(|| Self(digits.to_owned()))
     }
 

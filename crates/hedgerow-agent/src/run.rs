@@ -80,7 +80,8 @@ async fn serve(settings: Arc<Settings>, paths: Paths) -> anyhow::Result<()> {
         configure(&cluster, &settings, &node).await;
         let service = Arc::new(Service::new(Arc::clone(&node), cluster, Arc::clone(&metrics)));
         let path = paths.state.join("hedgerow.sock");
-        let listener = socket::listen(&path).with_context(|| format!("listen at {}", path.display()))?;
+        let listener =
+            socket::listen(&path).with_context(|| format!("listen at {}", path.display()))?;
         tokio::spawn(socket::serve(listener, Arc::clone(&service)));
         install::config(&paths.cni_config, &path.to_string_lossy(), settings.mtu)?;
         metrics.set_ready();
@@ -122,7 +123,10 @@ async fn sync(cluster: &Cluster) {
     retried("read pods and policies", || cluster.synced()).await;
 }
 
-async fn retried<T, E: std::fmt::Display>(what: &str, mut work: impl AsyncFnMut() -> Result<T, E>) -> T {
+async fn retried<T, E: std::fmt::Display>(
+    what: &str,
+    mut work: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
     loop {
         match work().await {
             Ok(done) => return done,

@@ -101,7 +101,11 @@ impl Service {
     }
 
     /// Connects; waits a while for what is on its way (an address, an interface, the trunk).
-    async fn connect(&self, request: node::Request, network: Network) -> Result<Attachment, CniError> {
+    async fn connect(
+        &self,
+        request: node::Request,
+        network: Network,
+    ) -> Result<Attachment, CniError> {
         let network = Arc::new(network);
         let deadline = Instant::now() + ADDRESS_DEADLINE;
         loop {
@@ -114,7 +118,9 @@ impl Service {
             let error = match done.await {
                 Ok(Ok(attachment)) => return Ok(attachment),
                 Ok(Err(error)) => error,
-                Err(e) => return Err(CniError::new(Code::SetupFailed, "connecting died", e.to_string())),
+                Err(e) => {
+                    return Err(CniError::new(Code::SetupFailed, "connecting died", e.to_string()));
+                }
             };
             let passing = matches!(
                 error,
@@ -203,7 +209,11 @@ impl Service {
 
     async fn decide(&self, pod: &Pod) -> Result<Decision, CniError> {
         let enforced = self.cluster.enforced(pod).await.map_err(|e| {
-            CniError::new(Code::TryAgain, "which policies select the pod is not known", e.to_string())
+            CniError::new(
+                Code::TryAgain,
+                "which policies select the pod is not known",
+                e.to_string(),
+            )
         })?;
         Ok(decide::decide(pod, enforced.as_ref().map(|(p, l)| (p.as_slice(), l))))
     }

@@ -67,7 +67,8 @@ impl Settings {
         let number = |key: &'static str| {
             get(key)
                 .map(|value| {
-                    let bad = SettingsError::Bad { key, value: value.clone(), expected: "a number" };
+                    let bad =
+                        SettingsError::Bad { key, value: value.clone(), expected: "a number" };
                     value.parse::<u32>().map_err(|_| bad)
                 })
                 .transpose()

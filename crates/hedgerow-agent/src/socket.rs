@@ -77,7 +77,8 @@ async fn converse(mut stream: UnixStream, service: &Service) -> Result<(), Messa
     let bytes = message::encode(&response)?;
     let written = tokio::time::timeout(PATIENCE, stream.write_all(&bytes)).await;
     let written = written.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    if let (Err(_), Some((container_id, ifname)), Response::Added(_)) = (&written, added, &response) {
+    if let (Err(_), Some((container_id, ifname)), Response::Added(_)) = (&written, added, &response)
+    {
         service.abandon(&container_id, &ifname).await;
     }
     Ok(written?)

@@ -106,7 +106,8 @@ fn add_makes_everything_and_del_removes_it() {
             assert_eq!((link.index, link.up, link.mtu), (host, true, 9001));
             assert_eq!(link.mac, Some(pod.key.host_mac()));
             assert_eq!(netlink.neighbours(host).unwrap(), [(pod.address, pod.key.pod_mac())]);
-            let tables = if strict { (TABLE_TO_POD, TABLE_MAIN) } else { (TABLE_MAIN, TABLE_TO_POD) };
+            let tables =
+                if strict { (TABLE_TO_POD, TABLE_MAIN) } else { (TABLE_MAIN, TABLE_TO_POD) };
             let route = netlink.routes(tables.0).unwrap();
             assert!(route.iter().any(|r| r.destination == (pod.address, 32) && r.link == host));
             assert!(!netlink.routes(tables.1).unwrap().iter().any(|r| r.link == host));
@@ -119,7 +120,9 @@ fn add_makes_everything_and_del_removes_it() {
             let routes = inside.routes(TABLE_MAIN).unwrap();
             let default = routes.iter().find(|r| r.destination.1 == 0).unwrap();
             assert_eq!(default.gateway, Some(POD_GATEWAY));
-            assert!(routes.iter().any(|r| r.destination == (POD_GATEWAY, 32) && r.gateway.is_none()));
+            assert!(
+                routes.iter().any(|r| r.destination == (POD_GATEWAY, 32) && r.gateway.is_none())
+            );
             assert_eq!(pod_net::missing(netlink, &pod).unwrap(), None);
 
             assert!(pod_net::tear_down(netlink, &pod.key).unwrap());
@@ -164,7 +167,8 @@ fn a_late_del_of_a_namesake_touches_nobody_else() {
     in_node(&node, |netlink| {
         let first = pod(&old, "old-sandbox", false);
         pod_net::set_up(netlink, &first, attached).unwrap();
-        let second = PodNet { address: Ipv4Addr::new(10, 9, 8, 6), ..pod(&new, "new-sandbox", false) };
+        let second =
+            PodNet { address: Ipv4Addr::new(10, 9, 8, 6), ..pod(&new, "new-sandbox", false) };
         pod_net::set_up(netlink, &second, attached).unwrap();
         assert!(pod_net::tear_down(netlink, &first.key).unwrap());
         assert!(!pod_net::tear_down(netlink, &first.key).unwrap());

@@ -103,7 +103,11 @@ pub fn invocation(
 ) -> Result<Invocation, CniError> {
     let required = |key: &str| {
         env(key).filter(|v| !v.is_empty()).ok_or_else(|| {
-            CniError::new(Code::InvalidEnvironment, format!("{key} is not set"), "set by the runtime")
+            CniError::new(
+                Code::InvalidEnvironment,
+                format!("{key} is not set"),
+                "set by the runtime",
+            )
         })
     };
     let container_id = required("CNI_CONTAINERID")?;
@@ -222,9 +226,15 @@ mod tests {
 
     #[test]
     fn hostile_names_are_refused() {
-        for (id, ifname) in [("../x", "eth0"), ("", "eth0"), ("a", "a/b"), ("a", ".."), ("a b", "e")] {
+        for (id, ifname) in
+            [("../x", "eth0"), ("", "eth0"), ("a", "a/b"), ("a", ".."), ("a b", "e")]
+        {
             let pairs = [("CNI_CONTAINERID", id), ("CNI_IFNAME", ifname), ("CNI_NETNS", "/n")];
-            assert_eq!(invocation(Command::Add, &env(&pairs)).unwrap_err().code, 4, "{id} {ifname}");
+            assert_eq!(
+                invocation(Command::Add, &env(&pairs)).unwrap_err().code,
+                4,
+                "{id} {ifname}"
+            );
         }
         let long = "a".repeat(16);
         let pairs = [("CNI_CONTAINERID", "a"), ("CNI_IFNAME", long.as_str()), ("CNI_NETNS", "/n")];

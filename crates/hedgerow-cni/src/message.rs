@@ -191,7 +191,10 @@ mod tests {
         let deep = "[".repeat(60_000);
         assert!(matches!(decode::<Request>(deep.as_bytes()), Err(MessageError::Parse(_))));
         for text in ["null", "[]", r#"{"version":1}"#, r#"{"version":1,"command":"rm"}"#, "\u{1}"] {
-            assert!(matches!(decode::<Request>(text.as_bytes()), Err(MessageError::Parse(_))), "{text}");
+            assert!(
+                matches!(decode::<Request>(text.as_bytes()), Err(MessageError::Parse(_))),
+                "{text}"
+            );
         }
     }
 
