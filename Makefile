@@ -45,7 +45,7 @@ lint: tools
 	@scripts/preflight lint
 	@scripts/cargo-deny
 	cargo fmt --all -- --check
-	$(CARGO_DENY) --log-level error deny --locked check licenses bans sources
+	$(CARGO_DENY) --log-level error --locked check licenses bans sources
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	@scripts/alone
 	cargo test --quiet --locked --workspace --test imports

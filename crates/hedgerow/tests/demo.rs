@@ -33,11 +33,8 @@ fn two_pods_on_one_node_and_only_one_reaches_the_database() {
 #[test]
 fn an_interrupted_demo_leaves_nothing() {
     let lab = Lab::named("ctrlc");
-    let mut child = demo(&lab)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("hedgerow starts");
+    let mut child =
+        demo(&lab).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("hedgerow starts");
     // In the middle of `lab up`: processes run, the API server is not ready.
     thread::sleep(Duration::from_secs(4));
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
