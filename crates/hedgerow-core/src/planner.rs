@@ -119,11 +119,7 @@ pub fn plan(node: &Node) -> Vec<Action> {
         return vec![release];
     }
     let (short, surplus) = need(node);
-    if short > 0 {
-        grow(node, short)
-    } else {
-        shrink(node, surplus)
-    }
+    if short > 0 { grow(node, short) } else { shrink(node, surplus) }
 }
 
 fn slots(node: &Node, for_pods: bool) -> u32 {
@@ -253,7 +249,12 @@ mod tests {
         use TrunkSlot::{Hard, None, Soft};
         let full = |index| eni(index, 0, 0, 14, OLD);
         for (what, enis, trunk, expected) in [
-            ("a new node fills eth0 in one call", vec![eni(0, 0, 0, 0, OLD)], Hard, vec![assign(0, 14)]),
+            (
+                "a new node fills eth0 in one call",
+                vec![eni(0, 0, 0, 0, OLD)],
+                Hard,
+                vec![assign(0, 14)],
+            ),
             ("warm enough", vec![eni(0, 14, 0, 0, OLD)], Hard, vec![]),
             (
                 "one pod: another interface's worth is missing",
@@ -261,8 +262,18 @@ mod tests {
                 Hard,
                 vec![Action::Attach { addresses: 14 }],
             ),
-            ("the trunk's slot stays free", vec![full(0), full(1), eni(2, 3, 0, 11, OLD)], Hard, vec![]),
-            ("soft slot: not for warmth", vec![full(0), full(1), eni(2, 3, 0, 11, OLD)], Soft, vec![]),
+            (
+                "the trunk's slot stays free",
+                vec![full(0), full(1), eni(2, 3, 0, 11, OLD)],
+                Hard,
+                vec![],
+            ),
+            (
+                "soft slot: not for warmth",
+                vec![full(0), full(1), eni(2, 3, 0, 11, OLD)],
+                Soft,
+                vec![],
+            ),
             (
                 "soft slot: for a pod",
                 vec![full(0), full(1), full(2)],
@@ -288,9 +299,19 @@ mod tests {
                 Hard,
                 vec![],
             ),
-            ("surplus interface goes", vec![eni(0, 14, 0, 0, OLD), eni(1, 14, 0, 0, OLD)], Hard, vec![release(1)]),
+            (
+                "surplus interface goes",
+                vec![eni(0, 14, 0, 0, OLD), eni(1, 14, 0, 0, OLD)],
+                Hard,
+                vec![release(1)],
+            ),
             ("not while young", vec![eni(0, 14, 0, 0, OLD), eni(1, 14, 0, 0, YOUNG)], Hard, vec![]),
-            ("not while an address rests", vec![eni(0, 14, 0, 0, OLD), eni(1, 13, 1, 0, OLD)], Hard, vec![]),
+            (
+                "not while an address rests",
+                vec![eni(0, 14, 0, 0, OLD), eni(1, 13, 1, 0, OLD)],
+                Hard,
+                vec![],
+            ),
             ("eth0 never goes", vec![eni(0, 14, 0, 0, OLD), eni(1, 5, 0, 9, OLD)], Hard, vec![]),
         ] {
             assert_eq!(plan(&node(enis, trunk)), expected, "{what}");
@@ -299,12 +320,18 @@ mod tests {
 
     #[test]
     fn single_addresses() {
-        let targets = |warm, minimum| Targets { warm_enis: 1, warm_ips: warm, minimum_ips: minimum };
+        let targets =
+            |warm, minimum| Targets { warm_enis: 1, warm_ips: warm, minimum_ips: minimum };
         let unassign = |i: u8, count| Action::Unassign { eni: format!("eni-{i}"), count };
         for (what, enis, targets, expected) in [
             ("a few", vec![eni(0, 0, 0, 0, OLD)], targets(Some(3), None), vec![assign(0, 3)]),
             ("minimum", vec![eni(0, 0, 0, 0, OLD)], targets(Some(2), Some(9)), vec![assign(0, 9)]),
-            ("minimum alone keeps one warm", vec![eni(0, 0, 0, 9, OLD)], targets(None, Some(9)), vec![assign(0, 1)]),
+            (
+                "minimum alone keeps one warm",
+                vec![eni(0, 0, 0, 9, OLD)],
+                targets(None, Some(9)),
+                vec![assign(0, 1)],
+            ),
             (
                 "across interfaces",
                 vec![eni(0, 0, 0, 12, OLD), eni(1, 0, 0, 13, OLD)],
@@ -317,8 +344,18 @@ mod tests {
                 targets(Some(2), None),
                 vec![Action::Attach { addresses: 2 }],
             ),
-            ("surplus goes back", vec![eni(0, 9, 0, 1, OLD)], targets(Some(2), None), vec![unassign(0, 7)]),
-            ("down to the minimum", vec![eni(0, 9, 0, 1, OLD)], targets(Some(2), Some(8)), vec![unassign(0, 2)]),
+            (
+                "surplus goes back",
+                vec![eni(0, 9, 0, 1, OLD)],
+                targets(Some(2), None),
+                vec![unassign(0, 7)],
+            ),
+            (
+                "down to the minimum",
+                vec![eni(0, 9, 0, 1, OLD)],
+                targets(Some(2), Some(8)),
+                vec![unassign(0, 2)],
+            ),
             ("as wished", vec![eni(0, 2, 0, 1, OLD)], targets(Some(2), None), vec![]),
         ] {
             let mut node = node(enis, TrunkSlot::Hard);
