@@ -10,6 +10,7 @@ use hedgerow_vpc::api::ACTIONS;
 use hedgerow_vpc::server::Server;
 use hedgerow_vpc::state::{Quotas, State};
 use hedgerow_vpc::wire::{Wire, WireConfig, sweep};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -71,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         .init();
     match Cli::parse().command {
         Command::Run(options) => {
+            raise_descriptor_limit()?;
             let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
             runtime.block_on(run(options))
         }
@@ -119,6 +121,12 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
     drop(pid_file);
     Ok(())
+}
+
+/// Thousands of connections and a few descriptors per instance need more than the usual 1,024.
+fn raise_descriptor_limit() -> anyhow::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("read the descriptor limit")?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("raise the descriptor limit")
 }
 
 fn random_seed() -> anyhow::Result<u64> {

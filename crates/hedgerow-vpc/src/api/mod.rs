@@ -57,6 +57,8 @@ pub struct Outcome {
     pub result: Result<String, Ec2Error>,
     /// What the machine must do before the answer is sent.
     pub effects: Vec<Effect>,
+    /// The action and client token under which the answer is remembered.
+    pub remembered: Option<(&'static str, String)>,
 }
 
 /// The action with this name.
@@ -89,6 +91,7 @@ pub fn answer(state: &mut State, region: &str, body: &[u8], now: Timestamp) -> O
         api: Api::Ec2,
         result: Ok(String::new()),
         effects: Vec::new(),
+        remembered: None,
     };
     outcome.result = decide(state, region, body, now, &mut outcome);
     outcome
@@ -126,6 +129,7 @@ fn decide(
     let mut context = state.context(region, now);
     let token = node.children.get("ClientToken").filter(|_| action.idempotent);
     let token = token.and_then(|token| token.value.clone()).filter(|token| !token.is_empty());
+    outcome.remembered = token.clone().map(|token| (action.name, token));
     if let Some(token) = &token
         && let Some(first) = context.region.tokens.recall(action.name, token, &node)?
     {

@@ -1,8 +1,9 @@
 //! HTTP on a listener, and the routes of the API. One client's slowness is its own.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,10 +18,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Server, credential};
+use super::{Answer, Server, credential, lock};
 
 /// Connections of one listener at a time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 2_048;
+pub(super) const MAX_CONNECTIONS: usize = 2_048;
+/// Connections of one address at a time, where addresses are instances' and pods'.
+pub(super) const MAX_PER_INSTANCE: usize = 64;
 /// How long a connection may be idle or take over a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request's body may take.
@@ -51,13 +54,48 @@ impl Connection {
     }
 }
 
-/// Serves `routes` on `listener` for ever.
-pub(super) async fn serve(listener: TcpListener, routes: Router) {
+/// Connections now open, by the client's address.
+type Open = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+
+/// A connection's place among those of its address; given back when dropped.
+struct Place {
+    open: Open,
+    peer: IpAddr,
+}
+
+impl Place {
+    /// A place, unless the address has `limit` of them.
+    fn take(open: &Open, peer: IpAddr, limit: usize) -> Option<Place> {
+        let mut counts = lock(open);
+        let count = counts.entry(peer).or_default();
+        (*count < limit).then(|| {
+            *count += 1;
+            Place { open: Arc::clone(open), peer }
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.open);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// Serves `routes` on `listener` for ever, at most `per_peer` connections of one address at a time;
+/// more are closed at once.
+pub(super) async fn serve(listener: TcpListener, routes: Router, per_peer: usize) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let open = Open::default();
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.expect("never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or the client is gone already: others may still be served.
                 tracing::warn!(%error, "accept a connection");
@@ -65,12 +103,16 @@ pub(super) async fn serve(listener: TcpListener, routes: Router) {
                 continue;
             }
         };
+        let Some(place) = Place::take(&open, peer.ip(), per_peer) else {
+            tracing::debug!(%peer, per_peer, "too many connections of one address");
+            continue;
+        };
         let routes = routes.clone();
         tokio::spawn(async move {
             if let Err(error) = serve_one(stream, routes).await {
                 tracing::debug!(error, "connection ended");
             }
-            drop(slot);
+            drop((place, slot));
         });
     }
 }
@@ -107,8 +149,10 @@ async fn ec2(Shared(server): Shared<Arc<Server>>, headers: HeaderMap, body: Body
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Answer { status, request, body } =
-        server.answer(credential::region(authorization), &body).await;
+    let answer = server.ask(credential::region(authorization), body).await;
+    let Some(Answer { status, request, body }) = answer else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();

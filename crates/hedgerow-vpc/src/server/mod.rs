@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::body::Bytes;
 use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
@@ -76,7 +77,7 @@ impl Server {
 
     /// Serves the API, `/metrics` and `/healthz` on `listener` until the task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        http::serve(listener, http::api_routes(self)).await;
+        http::serve(listener, http::api_routes(self), http::MAX_CONNECTIONS).await;
     }
 
     /// Appends every flow record to `path` from now on. A no-op in records-only mode.
@@ -101,26 +102,27 @@ impl Server {
         lock(&self.state)
     }
 
-    /// Answers one request of the query protocol.
-    async fn answer(self: &Arc<Self>, region: &str, body: &[u8]) -> Answer {
+    /// Answers one request of the query protocol. Not to be dropped half-way: see [`Self::ask`].
+    async fn answer(self: Arc<Self>, region: String, body: Bytes) -> Answer {
         let now = now();
         let (outcome, done) = {
             let mut state = self.state();
-            let mut outcome = api::answer(&mut state, region, body, now);
+            let mut outcome = api::answer(&mut state, &region, &body, now);
             let effects = std::mem::take(&mut outcome.effects);
+            // A remembered answer may be that of a request whose effects are still under way.
+            let wait = outcome.remembered.is_some();
             // Polled once under the lock: effects reach the wire in the order of decisions.
-            let mut done = Box::pin(Arc::clone(self).carry_out(effects));
-            let at_once = done.as_mut().now_or_never();
-            (
-                outcome,
-                at_once
-                    .map_or_else(|| done.left_future(), |r| std::future::ready(r).right_future()),
-            )
+            let mut done = Box::pin(Arc::clone(&self).carry_out(effects, wait));
+            let at_once = done.as_mut().now_or_never().map(std::future::ready);
+            (outcome, at_once.map_or_else(|| done.left_future(), FutureExt::right_future))
         };
-        let Outcome { action, api, mut result, .. } = outcome;
+        let Outcome { action, api, mut result, remembered, .. } = outcome;
         if let Err(error) = done.await {
             tracing::error!(action, error, "the machine did not follow the API");
             result = Err(Ec2Error::new("InternalError", error));
+            if let Some((action, token)) = remembered {
+                self.state().forget(&region, action, token);
+            }
         }
         let request = self.request_id();
         let known = api::find(&action).is_some();
@@ -137,9 +139,17 @@ impl Server {
         }
     }
 
-    /// Carries effects out and opens or closes the services of VPCs that came or went.
-    async fn carry_out(self: Arc<Self>, effects: Vec<Effect>) -> Result<(), String> {
-        let Some(wire) = self.wire.as_ref().filter(|_| !effects.is_empty()) else { return Ok(()) };
+    /// Answers in a task of its own, so that a client that goes away leaves nothing half done.
+    async fn ask(self: &Arc<Self>, region: &str, body: Bytes) -> Option<Answer> {
+        tokio::spawn(Arc::clone(self).answer(region.to_owned(), body)).await.ok()
+    }
+
+    /// Carries effects out and opens or closes the services of VPCs that came or went; with `wait`
+    /// also waits for effects that were asked for before.
+    async fn carry_out(self: Arc<Self>, effects: Vec<Effect>, wait: bool) -> Result<(), String> {
+        let Some(wire) = self.wire.as_ref().filter(|_| wait || !effects.is_empty()) else {
+            return Ok(());
+        };
         for effect in &effects {
             if let Effect::RemoveVpc(key) = effect {
                 let tasks = lock(&self.listeners).remove(key).unwrap_or_default();
@@ -164,7 +174,9 @@ impl Server {
             let socket = wire.listen_tcp(vpc, address).await.map_err(|error| error.to_string())?;
             let listener = TcpListener::from_std(socket)
                 .map_err(|error| format!("listen on {address} in VPC {vpc}: {error}"))?;
-            tasks.push(tokio::spawn(http::serve(listener, routes)).abort_handle());
+            tasks.push(
+                tokio::spawn(http::serve(listener, routes, http::MAX_PER_INSTANCE)).abort_handle(),
+            );
         }
         lock(&self.listeners).insert(vpc, tasks);
         Ok(())

@@ -126,6 +126,13 @@ impl State {
         self.regions.get(name)
     }
 
+    /// Forgets an answer, because the machine could not follow it: a repeated request tries anew.
+    pub(crate) fn forget(&mut self, region: &str, action: &'static str, token: String) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.tokens.answers.remove(&(action, token));
+        }
+    }
+
     /// Opened regions, by name.
     pub fn regions(&self) -> impl Iterator<Item = &Region> {
         self.regions.values()

@@ -241,11 +241,11 @@ impl PermissionItem {
         self.groups.iter().map(|group| group.group_id.clone()).collect()
     }
 
-    pub fn from_port(&self) -> Vec<String> {
+    pub fn first_port(&self) -> Vec<String> {
         self.from_port.iter().map(i32::to_string).collect()
     }
 
-    pub fn to_port(&self) -> Vec<String> {
+    pub fn last_port(&self) -> Vec<String> {
         self.to_port.iter().map(i32::to_string).collect()
     }
 

@@ -208,7 +208,7 @@ fn write_token(key: &str) -> String {
 
 fn read_token(token: &str) -> Result<String, Ec2Error> {
     let bad = || Ec2Error::value("nextToken", token, "It is not a token that this API gave out.");
-    if token.len() % 2 != 0 || !token.is_ascii() {
+    if !token.len().is_multiple_of(2) || !token.is_ascii() {
         return Err(bad());
     }
     let bytes = (0..token.len())

@@ -1,0 +1,214 @@
+//! The binary with its wire, over HTTP only: instances are namespaces, groups are packets, metadata
+//! answers inside. Needs root.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow-vpc");
+const TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// A running VPC; stopped and swept at the end whatever happens.
+struct Vpc {
+    child: Child,
+    name: String,
+    endpoint: SocketAddr,
+    directory: tempdir::TempDir,
+}
+
+/// A directory of our own, removed at the end.
+mod tempdir {
+    pub struct TempDir(pub std::path::PathBuf);
+
+    impl Drop for TempDir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+impl Vpc {
+    fn start() -> Vpc {
+        let name = format!("api{}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("hedgerow-vpc-{name}"));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let directory = tempdir::TempDir(directory);
+        let mut child = Command::new(BINARY)
+            .args(["run", "--listen", "127.0.0.1:0", "--name", &name, "--flow-log"])
+            .arg(directory.0.join("flow"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start hedgerow-vpc");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("the endpoint's line");
+        let address = line.trim().strip_prefix("http://").expect("it started").to_owned();
+        Vpc { child, name, endpoint: address.parse().expect("an address"), directory }
+    }
+
+    /// Sends an action; the text of the first `element` of the answer.
+    fn ask(&self, action: &str, element: &str) -> String {
+        let body = format!("Action={action}");
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = exchange(self.endpoint, &request).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{action}: {answer}");
+        let rest = answer.split(&format!("<{element}>")).nth(1).unwrap_or_default();
+        rest.split('<').next().unwrap_or_default().to_owned()
+    }
+
+    fn namespace(&self, object: &str) -> PathBuf {
+        Path::new("/run/netns").join(format!("hr.{}.{object}", self.name))
+    }
+
+    /// Runs `work` in an instance's network namespace.
+    fn inside<T: Send>(&self, instance: &str, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(self.namespace(instance)).expect("the instance's namespace");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
+                work()
+            });
+            thread.join().expect("the work inside")
+        })
+    }
+
+    fn left(&self) -> Vec<String> {
+        let prefix = format!("hr.{}.", self.name);
+        let names = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.starts_with(&prefix)).collect()
+    }
+
+    /// SIGTERM, and at most five seconds for it.
+    fn stop(&mut self) -> bool {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+impl Drop for Vpc {
+    fn drop(&mut self) {
+        if !self.stop() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let _ = Command::new(BINARY).args(["sweep", "--name", &self.name]).output();
+    }
+}
+
+fn exchange(to: SocketAddr, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn metadata(method: &str, path: &str, header: &str) -> String {
+    let to = SocketAddr::from(([169, 254, 169, 254], 80));
+    let request =
+        format!("{method} /latest/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+    exchange(to, &request).expect("metadata answers")
+}
+
+fn body(answer: &str) -> &str {
+    answer.split("\r\n\r\n").nth(1).unwrap_or_default()
+}
+
+#[test]
+fn what_the_api_says_is_what_happens() {
+    let mut vpc = Vpc::start();
+    let id = vpc.ask("CreateVpc&CidrBlock=10.0.0.0/16", "vpcId");
+    let subnet = vpc.ask(&format!("CreateSubnet&VpcId={id}&CidrBlock=10.0.1.0/24"), "subnetId");
+    let group = |name: &str| {
+        let request = format!("CreateSecurityGroup&VpcId={id}&GroupName={name}&GroupDescription=x");
+        vpc.ask(&request, "groupId")
+    };
+    let (app, db) = (group("app"), group("db"));
+    let rule = format!(
+        "GroupId={db}&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=5432\
+         &IpPermissions.1.ToPort=5432&IpPermissions.1.Groups.1.GroupId={app}"
+    );
+    let run = |group: &str, address: &str| {
+        let request = format!(
+            "RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=1\
+             &SubnetId={subnet}&SecurityGroupId.1={group}&PrivateIpAddress={address}\
+             &MetadataOptions.HttpTokens=required"
+        );
+        vpc.ask(&request, "instanceId")
+    };
+    let (client, server) = (run(&app, "10.0.1.10"), run(&db, "10.0.1.20"));
+    let target = SocketAddr::from(([10, 0, 1, 20], 5432));
+    let listener = vpc.inside(&server, || TcpListener::bind(target).expect("listen"));
+    let connects = || vpc.inside(&client, || TcpStream::connect_timeout(&target, TIMEOUT).is_ok());
+
+    assert!(!connects(), "no rule yet");
+    vpc.ask(&format!("AuthorizeSecurityGroupIngress&{rule}"), "return");
+    assert!(connects(), "the rule lets the group in");
+    vpc.ask(&format!("RevokeSecurityGroupIngress&{rule}"), "return");
+    assert!(!connects(), "the rule is gone");
+    drop(listener);
+
+    check_metadata(&vpc, &client, &server);
+    check_flow_log(&vpc, &db);
+    vpc.ask(&format!("TerminateInstances&InstanceId.1={client}"), "instanceId");
+    assert!(!vpc.namespace(&client).exists(), "the namespace went with the instance");
+    assert!(vpc.stop(), "a clean exit on SIGTERM");
+    assert_eq!(vpc.left(), Vec::<String>::new());
+}
+
+fn check_metadata(vpc: &Vpc, client: &str, server: &str) {
+    let no_token = vpc.inside(client, || metadata("GET", "meta-data/instance-id", ""));
+    assert!(no_token.starts_with("HTTP/1.1 401"), "{no_token}");
+    let life = "x-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
+    let answer = vpc.inside(client, || metadata("PUT", "api/token", life));
+    let header = format!("x-aws-ec2-metadata-token: {}\r\n", body(&answer));
+    for (path, want) in [
+        ("meta-data/instance-id", client),
+        ("meta-data/instance-type", "m5.large"),
+        ("meta-data/local-ipv4", "10.0.1.10"),
+        ("meta-data/placement/region", "us-west-2"),
+    ] {
+        let answer = vpc.inside(client, || metadata("GET", path, &header));
+        assert_eq!(body(&answer), want, "{path}");
+    }
+    let stolen = vpc.inside(server, || metadata("GET", "meta-data/instance-id", &header));
+    assert!(stolen.starts_with("HTTP/1.1 401"), "a token is one instance's: {stolen}");
+    let macs = "meta-data/network/interfaces/macs/";
+    let answer = vpc.inside(client, || metadata("GET", macs, &header));
+    let path = format!("{macs}{}device-number", body(&answer));
+    assert_eq!(body(&vpc.inside(client, || metadata("GET", &path, &header))), "0");
+}
+
+/// Drops are written within a second or so.
+fn check_flow_log(vpc: &Vpc, group: &str) {
+    let file = vpc.directory.0.join("flow");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let text = std::fs::read_to_string(&file).expect("the flow log");
+        let words = ["10.0.1.10 10.0.1.20", " 5432 6 ", "REJECT", "reason=ingress_groups", group];
+        if text.lines().any(|line| words.iter().all(|word| line.contains(word))) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no such drop in:\n{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
