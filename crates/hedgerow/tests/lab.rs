@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
@@ -122,22 +122,16 @@ fn forwarded(lab: &Lab, pod: &str) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .expect("kubectl starts");
-    let answer = first_line(forward.stdout.take().expect("piped"))
-        .split("127.0.0.1:")
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next()?.parse::<u16>().ok())
-        .map(get_ready);
+    // Stays open: kubectl writes a line for each connection.
+    let mut said = BufReader::new(forward.stdout.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("kubectl says its port");
+    // Forwarding from 127.0.0.1:40123 -> 8181
+    let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let answer = port.and_then(|port| port.parse().ok()).map(get_ready);
     forward.kill().expect("kubectl runs");
     forward.wait().expect("kubectl ends");
-    answer.expect("kubectl says its port")
-}
-
-fn first_line(mut from: impl Read) -> String {
-    let (mut line, mut byte) = (Vec::new(), [0]);
-    while from.read(&mut byte).is_ok_and(|count| count == 1) && byte[0] != b'\n' {
-        line.push(byte[0]);
-    }
-    String::from_utf8_lossy(&line).into_owned()
+    answer.unwrap_or_else(|| panic!("kubectl port-forward: {line}"))
 }
 
 fn get_ready(port: u16) -> String {

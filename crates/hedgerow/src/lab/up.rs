@@ -240,11 +240,7 @@ async fn wait_for_cluster(
     }
     progress.step("Waiting for CoreDNS and the controller");
     wait(dir, processes, progress, "not every Deployment of kube-system is ready", || async {
-        Ok(match cluster::unready_deployments(client).await? {
-            Some(unready) if unready.is_empty() => Ok(()),
-            Some(unready) => Err(unready.join(", ")),
-            None => Err("none exists yet".to_owned()),
-        })
+        Ok(cluster::unready_deployments(client).await?.map_or(Ok(()), Err))
     })
     .await
 }
