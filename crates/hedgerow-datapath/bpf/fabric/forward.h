@@ -125,7 +125,9 @@ static __always_inline int hr_arp_answer(const struct hr_interface *from, __be32
 	return 1;
 }
 
-/* Turns a request into its reply and sends it back where it came from, tagged if it was. */
+/* Turns a request into its reply and hands it back where it came from, tagged if it was. Past the
+ * port's own queue, which drops everything until the kernel has noticed (linkwatch) that the far
+ * end of a new veth pair is up; the asker would try again a second later. */
 static __always_inline int hr_arp_reply(struct __sk_buff *skb, const struct hr_packet *p,
 					struct hr_arp *arp, const struct hr_interface *from)
 {
@@ -144,5 +146,5 @@ static __always_inline int hr_arp_reply(struct __sk_buff *skb, const struct hr_p
 	hr_forward_macs(skb, from->mac, mac);
 	if (bpf_skb_store_bytes(skb, p->l3, arp, sizeof(*arp), 0) < 0)
 		return TC_ACT_SHOT;
-	return bpf_redirect(skb->ifindex, 0);
+	return hr_forward_deliver(skb, skb->ifindex);
 }

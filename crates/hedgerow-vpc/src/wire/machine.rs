@@ -191,6 +191,7 @@ impl Machine {
         let ifindex = index_of(&port)?;
         self.fabric.attach(&port, ifindex)?;
         self.fabric.put_service(view.key, ifindex, SERVICE_MAC)?;
+        self.net.set_up(ifindex).await?;
         let (net, lo) = self.visit(services, full, "lo")?;
         net.set_up(lo).await?;
         let (net, eth0) = self.visit(services, full, "eth0")?;
@@ -200,7 +201,6 @@ impl Machine {
             net.add_address(eth0, address, if position == 0 { 24 } else { 32 }).await?;
         }
         net.add_neighbour(eth0, SERVICE_GATEWAY, ROUTER_MAC).await?;
-        self.net.set_up(ifindex).await?;
         net.add_default_route(eth0, SERVICE_GATEWAY).await?;
         Ok(ifindex)
     }
@@ -265,8 +265,9 @@ impl Machine {
         }
     }
 
-    /// Hot-plugs an interface. The fabric's end comes up last: when the first frame can arrive,
-    /// the program and its maps are ready for it.
+    /// Hot-plugs an interface. Program and maps are ready before the fabric's end comes up, and
+    /// that is before the instance's: the end that comes up last can send at once, while the other
+    /// waits until the kernel notices (linkwatch).
     async fn plug(
         &mut self,
         view: &InterfaceView,
