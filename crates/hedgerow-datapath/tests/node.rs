@@ -240,8 +240,8 @@ fn services_work_for_every_kind_of_pod_and_backend() {
             let what = format!("{} to {service} ({backend})", client.host_veth);
             assert_eq!(ask(&client.netns, service, 80).expect(&what), client.address, "{what}");
             ask_udp(&client.netns, 0, (service, 80), b"small").expect(&what);
-            ask_udp(&client.netns, 0, (service, 80), &[0; 4000]).expect("fragments, both ways");
             ask_udp(&client.netns, 0, (service, 80), lab::GROW).expect("fragments, back only");
+            ask_udp(&client.netns, 0, (service, 80), &[0; 4000]).expect("fragments, both ways");
             let frames = lab.vpc.frames(client.address, backend);
             assert_eq!(frames.is_empty(), !client.strict() && backend == b.address, "{what}");
             for frame in frames {
