@@ -105,7 +105,8 @@ impl Cloud for Ec2 {
 
     async fn describe_interfaces(&self, query: &InterfaceQuery) -> Result<Vec<Interface>> {
         const OPERATION: &str = "DescribeNetworkInterfaces";
-        let tags = query.tags.iter().map(|(k, v)| filter(&format!("tag:{k}"), &[v.clone()]));
+        let tags =
+            query.tags.iter().map(|(k, v)| filter(&format!("tag:{k}"), std::slice::from_ref(v)));
         let filters: Vec<_> =
             tags.chain(query.filters.iter().map(|(name, values)| filter(name, values))).collect();
         let ids = (!query.ids.is_empty()).then(|| query.ids.clone());
