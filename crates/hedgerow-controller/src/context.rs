@@ -8,6 +8,8 @@ use hedgerow_cloud::{Cloud, Tags};
 use hedgerow_core::names;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
+use kube::api::{Api, ListParams};
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
 
@@ -114,6 +116,24 @@ impl Context {
         let told = self.cloud.describe_instance(instance).await?.instance_type;
         lock(&self.types).insert(instance.to_owned(), told.clone());
         Ok(told)
+    }
+
+    /// Waits until [`Context::pods`] has been filled.
+    ///
+    /// Not by `Store::wait_until_ready`: kube 5.0 wakes only the last of several waiters
+    /// (`DelayedInit` polls one oneshot receiver for all), and the pod loop is one already.
+    pub async fn pods_known(&self) {
+        let none = ListParams::default().limit(1);
+        loop {
+            if !self.pods.is_empty() {
+                return;
+            }
+            let api = Api::<PartialObjectMeta<Pod>>::all(self.client.clone());
+            if api.list(&none).await.is_ok_and(|list| list.items.is_empty()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Whether the pod is there, under this UID, with containers that may still talk.

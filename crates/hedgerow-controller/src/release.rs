@@ -16,9 +16,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Once a second: what needs rest rests, what has rested goes.
 pub async fn run(context: Arc<Context>) {
-    if context.pods.wait_until_ready().await.is_err() {
-        return;
-    }
+    context.pods_known().await;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -80,13 +78,14 @@ pub async fn remove_branch(
 
 /// Now and then: interfaces with our tags that nobody needs are deleted at their second sighting.
 pub async fn sweep(context: Arc<Context>) {
-    if context.nodes.wait_until_ready().await.is_err() {
-        return;
-    }
     let mut seen = BTreeSet::new();
     let mut tick = tokio::time::interval(Duration::from_secs(context.args.sweep.max(5)));
     loop {
         tick.tick().await;
+        if context.nodes.is_empty() {
+            // Not listed yet: every interface would look like that of a node gone.
+            continue;
+        }
         let query = InterfaceQuery { tags: context.owner_tags(), ..Default::default() };
         let found = match context.cloud.describe_interfaces(&query).await {
             Ok(found) => found,

@@ -53,9 +53,6 @@ pub enum TrunkError {
         /// The API server's words.
         source: Box<kube::Error>,
     },
-    /// The pods are not known.
-    #[error("the controller is shutting down")]
-    Stopping,
 }
 
 impl TrunkError {
@@ -64,7 +61,7 @@ impl TrunkError {
         match self {
             Self::Create { .. } => "TrunkENICreationFailed",
             Self::EniConfig { .. } => "EniConfigNameNotFound",
-            Self::NoIndex { .. } | Self::Read { .. } | Self::Stopping => "NodeTrunkFailedInit",
+            Self::NoIndex { .. } | Self::Read { .. } => "NodeTrunkFailedInit",
         }
     }
 }
@@ -196,7 +193,7 @@ fn eni_config_name<'a>(node: &'a Node, cninode: Option<&'a CNINode>) -> Option<&
 
 /// Branches of the trunk as EC2 knows them, then the pods that hold them.
 async fn rebuild(trunk: &mut Trunk, node: &str, context: &Context) -> Result<(), TrunkError> {
-    context.pods.wait_until_ready().await.map_err(|_| TrunkError::Stopping)?;
+    context.pods_known().await;
     let mut tags = context.owner_tags();
     tags.insert(names::TAG_TRUNK.into(), trunk.id.clone());
     let query = InterfaceQuery { tags, ..Default::default() };
