@@ -358,7 +358,7 @@ fn branches_are_tagged_on_the_trunk() {
     lab.apply(&[Effect::PutInterface(trunk.clone())]);
     println!("attached in {:?}", start.elapsed());
     lab.apply(&[Effect::PutInterface(branch.clone())]);
-    assert_eq!(up(&node, "eth3"), false, "later interfaces appear down");
+    assert!(!up(&node, "eth3"), "later interfaces appear down");
     set_up(&node, "eth3");
 
     let tap = node.run(|| Tap::open("eth3")).expect("packet socket");

@@ -39,7 +39,7 @@ pub fn ipv4(
     let mut packet = vec![0x45, 0];
     packet.extend((20 + payload.len() as u16).to_be_bytes());
     packet.extend(id.to_be_bytes());
-    packet.extend((offset / 8 | if more { 0x2000 } else { 0 }).to_be_bytes());
+    packet.extend(((offset / 8) | if more { 0x2000 } else { 0 }).to_be_bytes());
     packet.extend([64, protocol, 0, 0]);
     packet.extend(from.octets());
     packet.extend(to.octets());
