@@ -90,9 +90,7 @@ pub(super) struct InterfaceSpec {
     #[serde(default, rename = "PrivateIpAddresses")]
     pub(super) addresses: Vec<AddressSpec>,
     pub(super) secondary_private_ip_address_count: Option<u32>,
-    /// There are no public addresses here yet; the wish is heard and not met.
-    #[serde(rename = "AssociatePublicIpAddress")]
-    pub(super) _public: Option<bool>,
+    pub(super) associate_public_ip_address: Option<bool>,
     #[serde(rename = "NetworkCardIndex")]
     pub(super) _card: Option<u8>,
 }

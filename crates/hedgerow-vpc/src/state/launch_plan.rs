@@ -115,6 +115,10 @@ fn plan_interface(
         let message = "Each network interface requires a device index.";
         Ec2Error::new("MissingParameter", message)
     })?;
+    if spec.associate_public_ip_address == Some(true) {
+        let message = "Instances here have no public IP addresses yet";
+        return Err(Ec2Error::new("UnsupportedOperation", message));
+    }
     if let Some(id) = &spec.network_interface_id {
         let eni = find(&region.interfaces, id)?;
         attachment::check_free(eni)?;

@@ -223,7 +223,8 @@ pub(crate) fn make(
         block,
         zone,
         default_for_zone,
-        public_on_launch: default_for_zone,
+        // EC2 says true for default subnets; here nothing has a public address yet.
+        public_on_launch: false,
         taken: BTreeMap::new(),
         cursor: 0,
     };

@@ -74,6 +74,13 @@ fn impossible_launches() {
             ),
         ),
         (
+            "UnsupportedOperation",
+            with(
+                "NetworkInterface.1.DeviceIndex=0 \
+                 NetworkInterface.1.AssociatePublicIpAddress=true",
+            ),
+        ),
+        (
             "InvalidParameterValue",
             with("SubnetId={subnet} MetadataOptions.HttpPutResponseHopLimit=65"),
         ),
