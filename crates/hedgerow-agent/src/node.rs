@@ -254,7 +254,7 @@ impl Node {
     /// Says what is missing of a sandbox's network; `None` when all is there.
     pub fn missing(&self, key: &SandboxKey) -> Result<Option<String>> {
         let Some(sandbox) = self.pool().sandbox(key).cloned() else {
-            return Ok(Some("the sandbox: it is not known".to_owned()));
+            return Ok(Some("any record of the sandbox".to_owned()));
         };
         let net = self.pod_net(key, &sandbox);
         if let Some(what) = pod_net::missing(&mut Netlink::open()?, &net)? {

@@ -1,71 +1,14 @@
 //! Pod networks on the real kernel (root): what ADD makes is there, DEL removes it, a failed ADD
 //! leaves nothing.
 
+mod support;
+
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use hedgerow_agent::netlink::{Netlink, TABLE_MAIN};
 use hedgerow_agent::pod_net::{self, POD_GATEWAY, PodNet, PodNetError, SandboxKey};
 use hedgerow_datapath::node::TABLE_TO_POD;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
-
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// A network namespace with a name in the file system, as a runtime makes for a sandbox; gone
-/// when dropped.
-struct Namespace {
-    path: PathBuf,
-}
-
-impl Namespace {
-    fn new(what: &str) -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("hr-agent-test-{what}-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, "").unwrap();
-        let target = path.clone();
-        // The thread is in the namespace; the bind mount keeps it when the thread ends.
-        let made = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            let source = Path::new("/proc/thread-self/ns/net");
-            mount(Some(source), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        });
-        let made = made.join().unwrap();
-        let namespace = Self { path };
-        made.expect("root");
-        namespace
-    }
-
-    fn open(&self) -> std::fs::File {
-        std::fs::File::open(&self.path).unwrap()
-    }
-
-    fn netlink(&self) -> Netlink {
-        Netlink::open_in(self.open().as_fd()).unwrap()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Runs `work` in a thread that lives in the node's namespace, as the agent does.
-fn in_node<T: Send>(node: &Namespace, work: impl FnOnce(&mut Netlink) -> T + Send) -> T {
-    let file = node.open();
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            nix::sched::setns(&file, CloneFlags::CLONE_NEWNET).unwrap();
-            work(&mut Netlink::open().unwrap())
-        });
-        thread.join().unwrap()
-    })
-}
+use support::{Namespace, inside};
 
 fn pod(sandbox: &Namespace, container_id: &str, strict: bool) -> PodNet {
     PodNet {
@@ -89,7 +32,7 @@ fn add_makes_everything_and_del_removes_it() {
         let pod = pod(&sandbox, "one", strict);
         let host_name = pod.host_name();
         assert!(host_name.starts_with(if strict { "vlan" } else { "eni" }));
-        in_node(&node, |netlink| {
+        inside(&node, |netlink| {
             let mut seen_down = false;
             let mut inside = sandbox.netlink();
             let host = pod_net::set_up(netlink, &pod, |index| {
@@ -139,7 +82,7 @@ fn add_makes_everything_and_del_removes_it() {
 fn a_failed_add_leaves_nothing() {
     let (node, sandbox) = (Namespace::new("node"), Namespace::new("pod"));
     let pod = pod(&sandbox, "one", false);
-    in_node(&node, |netlink| {
+    inside(&node, |netlink| {
         let error = pod_net::set_up(netlink, &pod, |_| Err("no")).unwrap_err();
         assert!(matches!(error, PodNetError::Datapath(_)), "{error}");
         assert_eq!(netlink.links().unwrap().len(), 1, "lo only");
@@ -164,7 +107,7 @@ fn a_failed_add_leaves_nothing() {
 fn a_late_del_of_a_namesake_touches_nobody_else() {
     let node = Namespace::new("node");
     let (old, new) = (Namespace::new("pod"), Namespace::new("pod"));
-    in_node(&node, |netlink| {
+    inside(&node, |netlink| {
         let first = pod(&old, "old-sandbox", false);
         pod_net::set_up(netlink, &first, attached).unwrap();
         let second =
@@ -181,7 +124,7 @@ fn a_namespace_that_went_away_takes_its_link_along() {
     let node = Namespace::new("node");
     let sandbox = Namespace::new("pod");
     let pod = pod(&sandbox, "one", true);
-    in_node(&node, |netlink| {
+    inside(&node, |netlink| {
         pod_net::set_up(netlink, &pod, attached).unwrap();
         drop(sandbox);
         for _ in 0..200 {
@@ -197,7 +140,7 @@ fn a_namespace_that_went_away_takes_its_link_along() {
 #[test]
 fn add_takes_a_few_milliseconds() {
     let node = Namespace::new("node");
-    in_node(&node, |netlink| {
+    inside(&node, |netlink| {
         let mut times: Vec<_> = (0..10)
             .map(|i| {
                 let sandbox = Namespace::new("pod");
