@@ -31,6 +31,7 @@ fn failed(operation: &'static str, object: &Path) -> impl Fn(io::Error) -> WireE
 pub(super) fn create(full: &str, quiet: bool) -> Result<Netns, WireError> {
     let path = path(full);
     fs::create_dir_all(DIRECTORY).map_err(failed("create directory", Path::new(DIRECTORY)))?;
+    share_directory().map_err(failed("mount as shared", Path::new(DIRECTORY)))?;
     OpenOptions::new().write(true).create_new(true).open(&path).map_err(|source| {
         match source.kind() {
             io::ErrorKind::AlreadyExists => WireError::NamespaceExists(full.to_owned()),
@@ -45,6 +46,22 @@ pub(super) fn create(full: &str, quiet: bool) -> Result<Netns, WireError> {
         remove(full);
         failed("make network namespace", &path)(source)
     })
+}
+
+/// Makes the directory a shared mount, as `ip netns` does when it first needs it. Were it to do so
+/// after us, it would cover our names with copies, and removing those would free nothing.
+fn share_directory() -> io::Result<()> {
+    let none = None::<&str>;
+    let share = || mount(none, DIRECTORY, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
+    match share() {
+        // Not a mount point yet.
+        Err(nix::errno::Errno::EINVAL) => {
+            let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(DIRECTORY), DIRECTORY, none, bind, none)?;
+            Ok(share()?)
+        }
+        result => Ok(result?),
+    }
 }
 
 /// Gives the calling thread, which must end afterwards, a new namespace and mounts it on `path`.
