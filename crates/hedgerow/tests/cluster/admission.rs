@@ -1,5 +1,6 @@
 //! What the API server lets in, also when something is broken.
 
+use super::branch::tutorial_pods;
 use super::cluster::{Cluster, PYTHON_IMAGE, enforced, policy, server};
 
 /// The API server itself refuses them, with a message.
@@ -18,8 +19,9 @@ pub fn bad_policies(cluster: &Cluster) {
 
 /// Nobody but the controller writes the annotation that opens the trunk.
 pub fn forged_annotation(cluster: &Cluster) {
+    tutorial_pods(cluster);
     cluster.namespace("forged");
-    let group = cluster.variable("CLUSTER_SECURITY_GROUP_ID").to_owned();
+    let group = cluster.cluster_group.clone();
     for namespace in ["forged", "tutorial"] {
         let manifest = format!(
             r#"
@@ -54,9 +56,10 @@ spec: {{containers: [{{name: c, image: {PYTHON_IMAGE}}}]}}
 
 /// Webhook down: a labelled namespace admits no pod; one that slipped in elsewhere gets no network.
 pub fn fail_closed(cluster: &Cluster) {
+    cluster.enable_pod_eni();
     cluster.namespace("closed");
     cluster.namespace("slipped");
-    let group = cluster.variable("CLUSTER_SECURITY_GROUP_ID").to_owned();
+    let group = cluster.cluster_group.clone();
     cluster.apply(&policy("closed", "all", "backend", &[&group]));
     enforced(cluster, "closed");
 

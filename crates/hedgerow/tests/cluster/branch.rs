@@ -24,7 +24,7 @@ pub fn before_the_switch(cluster: &Cluster) {
     assert_eq!(label, "false", "the type supports a trunk and has none yet");
 
     cluster.namespace("early");
-    let group = cluster.variable("CLUSTER_SECURITY_GROUP_ID").to_owned();
+    let group = cluster.cluster_group.clone();
     cluster.apply(&policy("early", "all", "backend", &[&group]));
     enforced(cluster, "early");
     cluster.apply(&server("early", "early", ", role: backend"));
@@ -56,11 +56,15 @@ pub fn the_switch(cluster: &Cluster) {
     assert_eq!(features, "SecurityGroupsForPods");
 }
 
-/// Resource, annotation, events and interface agree.
-pub fn a_selected_pod(cluster: &Cluster) {
-    cluster.namespace("tutorial");
-    let group = cluster.variable("CLUSTER_SECURITY_GROUP_ID").to_owned();
+/// Two policies with two groups, a pod that they select and one that they do not.
+pub fn tutorial_pods(cluster: &Cluster) -> Vec<String> {
+    cluster.enable_pod_eni();
+    let group = cluster.cluster_group.clone();
+    if let Some(extra) = cluster.find_group("tutorial-extra") {
+        return vec![group, extra];
+    }
     let extra = cluster.group("tutorial-extra");
+    cluster.namespace("tutorial");
     cluster.apply(&policy("tutorial", "first", "backend", &[&group]));
     cluster.apply(&policy("tutorial", "second", "backend", &[&extra, &group]));
     enforced(cluster, "tutorial");
@@ -68,7 +72,12 @@ pub fn a_selected_pod(cluster: &Cluster) {
     cluster.apply(&server("tutorial", "other", ""));
     cluster.ready("tutorial", "selected");
     cluster.ready("tutorial", "other");
+    vec![group, extra]
+}
 
+/// Resource, annotation, events and interface agree.
+pub fn a_selected_pod(cluster: &Cluster) {
+    let expected = tutorial_pods(cluster);
     assert_eq!(cluster.branch("tutorial", "other"), None);
     let annotation = cluster.branch("tutorial", "selected").expect("an annotation");
     let branch = &annotation[0];
@@ -89,14 +98,14 @@ pub fn a_selected_pod(cluster: &Cluster) {
         .map(|g| g["GroupId"].as_str().expect("id").to_owned())
         .collect();
     groups.sort();
-    let mut expected = vec![group.clone(), extra.clone()];
-    expected.sort();
-    assert_eq!(groups, expected, "the union of both policies, without duplicates");
+    let mut sorted = expected.clone();
+    sorted.sort();
+    assert_eq!(groups, sorted, "the union of both policies, without duplicates");
 
     let requested = cluster.event("tutorial", "selected", "SecurityGroupRequested");
     assert_eq!(
         requested,
-        format!("Pod will get the following Security Groups [{group} {extra}]"),
+        format!("Pod will get the following Security Groups [{}]", expected.join(" ")),
         "policies by name, groups in their order"
     );
     let allocated = cluster.event("tutorial", "selected", "ResourceAllocated");
@@ -105,6 +114,7 @@ pub fn a_selected_pod(cluster: &Cluster) {
 
 /// The pod waits, its event has EC2's words, and a corrected policy helps the next one.
 pub fn unknown_group(cluster: &Cluster) {
+    cluster.enable_pod_eni();
     cluster.namespace("unknown");
     cluster.apply(&policy("unknown", "wrong", "backend", &["sg-00000000000000bad"]));
     enforced(cluster, "unknown");
@@ -121,7 +131,7 @@ pub fn unknown_group(cluster: &Cluster) {
     let waiting = cluster.get(&["pod", "-n", "unknown", "waiting"]);
     assert_eq!(waiting["status"]["phase"], "Pending");
 
-    let group = cluster.variable("CLUSTER_SECURITY_GROUP_ID").to_owned();
+    let group = cluster.cluster_group.clone();
     cluster.apply(&policy("unknown", "wrong", "backend", &[&group]));
     cluster.kubectl(&["delete", "pod", "-n", "unknown", "waiting"]);
     cluster.apply(&pod);
@@ -135,8 +145,9 @@ pub fn deletion(cluster: &Cluster) {
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: amazon-vpc-cni, namespace: kube-system}, \
           data: {branch-eni-cooldown: '30'}}",
     );
+    cluster.enable_pod_eni();
     cluster.namespace("gone");
-    let group = cluster.variable("CLUSTER_SECURITY_GROUP_ID").to_owned();
+    let group = cluster.cluster_group.clone();
     cluster.apply(&policy("gone", "all", "backend", &[&group]));
     enforced(cluster, "gone");
     cluster.apply(&server("gone", "first", ", role: backend"));

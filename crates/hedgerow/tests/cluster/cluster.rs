@@ -1,20 +1,22 @@
 //! The lab under test, and the commands a user would type at it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::support::Lab;
+
 /// Python 3 from Debian, in an image that the build makes anyway for the demo.
 pub const PYTHON_IMAGE: &str = "hedgerow/postgres-test:0.1.0";
 
-/// A lab of its own name and ports; it goes down when this is dropped.
+/// A lab with one node that can carry a trunk; it goes down when this is dropped.
 pub struct Cluster {
-    name: String,
-    environment: BTreeMap<String, String>,
+    lab: Lab,
+    /// The cluster security group, on the control plane, the node and, by policy, most pods here.
+    pub cluster_group: String,
 }
 
 /// What a command printed.
@@ -34,47 +36,29 @@ impl From<Output> for Said {
     }
 }
 
-fn hedgerow() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-}
-
 impl Cluster {
-    /// Starts the lab.
+    /// Starts the lab with the images that the scenarios need.
     ///
     /// # Panics
     /// When it does not come up; what was started is stopped.
     pub fn up() -> Cluster {
-        let name = format!("test-{}", std::process::id());
-        let mut cluster = Cluster { name: name.clone(), environment: BTreeMap::new() };
-        let status = hedgerow()
-            .args(["lab", "up", "--name", &name, "--nodes", "1", "--instance-type", "m5.xlarge"])
-            .args(["--ec2-port", "0", "--api-port", "0"])
-            .status()
-            .expect("start hedgerow lab up");
-        assert!(status.success(), "hedgerow lab up: {status}");
-        let output = hedgerow().args(["lab", "env", "--name", &name]).output().expect("lab env");
-        let script = String::from_utf8(output.stdout).expect("lab env prints text");
-        // The shell reads it, as a user's would.
-        let env = Command::new("bash").arg("-c").arg(format!("{script}\nenv -0")).output();
-        cluster.environment = String::from_utf8_lossy(&env.expect("bash").stdout)
-            .split('\0')
-            .filter_map(|line| line.split_once('='))
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
-        cluster
+        let lab = Lab::up("cluster", &["--nodes", "1", "--instance-type", "m5.xlarge"]);
+        let cache = std::env::var("HEDGEROW_CACHE").unwrap_or("/var/cache/hedgerow".to_owned());
+        lab.hedgerow(&["load-image", &format!("{cache}/images/demo/postgres-test.tar")]);
+        let cluster_group = lab.run("echo $CLUSTER_SECURITY_GROUP_ID");
+        Cluster { lab, cluster_group }
     }
 
-    /// A variable that `hedgerow lab env` sets.
-    pub fn variable(&self, name: &str) -> &str {
-        self.environment.get(name).unwrap_or_else(|| panic!("lab env sets {name}"))
+    /// Takes the lab down and looks for what it left.
+    pub fn down(self) {
+        self.lab.down();
+        assert_eq!(self.lab.remains(), Vec::<String>::new());
     }
 
     fn run(&self, program: &str, arguments: &[&str], input: Option<&str>) -> Said {
-        use std::io::Write;
-        use std::process::Stdio;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .envs(&self.environment)
+        let mut child = self
+            .lab
+            .command(program, arguments)
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -132,9 +116,8 @@ impl Cluster {
     /// `hedgerow lab exec NODE -- …` on the only node.
     pub fn on_node(&self, arguments: &[&str]) -> Said {
         let node = self.node();
-        let mut all = vec!["lab", "exec", "--name", &self.name, node.as_str(), "--"];
-        all.extend(arguments);
-        self.run(env!("CARGO_BIN_EXE_hedgerow"), &all, None)
+        let words = [&["exec", node.as_str(), "--"], arguments].concat();
+        self.lab.try_hedgerow(&words).into()
     }
 
     /// The only node's name.
@@ -157,7 +140,7 @@ impl Cluster {
 
     /// A security group in the cluster's VPC with no ingress rule; its id.
     pub fn group(&self, name: &str) -> String {
-        let vpc = self.variable("VPC_ID").to_owned();
+        let vpc = self.lab.run("echo $VPC_ID");
         let answer = self.aws(&[
             "ec2",
             "create-security-group",
@@ -169,6 +152,13 @@ impl Cluster {
             &vpc,
         ]);
         answer["GroupId"].as_str().expect("GroupId").to_owned()
+    }
+
+    /// The group of this name in the cluster's VPC, if there is one.
+    pub fn find_group(&self, name: &str) -> Option<String> {
+        let filter = format!("Name=group-name,Values={name}");
+        let answer = self.aws(&["ec2", "describe-security-groups", "--filters", &filter]);
+        answer["SecurityGroups"][0]["GroupId"].as_str().map(str::to_owned)
     }
 
     /// Tries until there is a value, for at most 60 s.
@@ -226,7 +216,7 @@ impl Cluster {
                 "--field-selector",
                 &selector,
                 "-o",
-                "jsonpath={.items[0].message}",
+                "jsonpath={.items[*].message}",
             ]);
             (!out.is_empty()).then_some(out)
         })
@@ -286,31 +276,15 @@ impl Cluster {
 
     /// What the lab's components wrote last.
     pub fn print_logs(&self) {
-        for arguments in [
-            ["logs", "-n", "kube-system", "deployment/hedgerow-controller", "--tail=60"],
-            ["logs", "-n", "kube-system", "daemonset/aws-node", "--tail=60"],
-            ["get", "pods", "-A", "-o", "wide"],
-            ["get", "events", "-A", "--sort-by=.lastTimestamp"],
+        for line in [
+            "logs -n kube-system deployment/hedgerow-controller --tail=60",
+            "logs -n kube-system daemonset/aws-node --tail=60",
+            "get pods -A -o wide",
+            "get events -A --sort-by=.lastTimestamp",
         ] {
-            let said = self.try_kubectl(&arguments);
-            eprintln!("--- kubectl {}\n{}{}", arguments.join(" "), said.out, said.err);
+            let said = self.try_kubectl(&line.split(' ').collect::<Vec<_>>());
+            eprintln!("--- kubectl {line}\n{}{}", said.out, said.err);
         }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let status = hedgerow().args(["lab", "down", "--name", &self.name]).status();
-        assert!(status.is_ok_and(|s| s.success()), "hedgerow lab down");
-        let left: Vec<_> = std::fs::read_dir("/run/netns")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .filter(|namespace| namespace.starts_with(&format!("hr.{}.", self.name)))
-            .collect();
-        assert!(left.is_empty(), "lab down left namespaces: {left:?}");
-        assert!(!Path::new("/var/lib/hedgerow").join(&self.name).exists(), "lab down left files");
     }
 }
 

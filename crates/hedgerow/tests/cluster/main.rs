@@ -1,12 +1,13 @@
 //! One lab, and what its users rely on: run in order on a real cluster, kernel and EC2 endpoint.
 //!
-//! The scenarios share the lab because starting it is what costs; each uses a namespace of its own
-//! and says in its name what is true. `cargo test -p hedgerow --test cluster -- NAME` runs one (the
-//! switch of `ENABLE_POD_ENI` is thrown by the first scenario that needs it).
+//! The scenarios share the lab because starting it is what costs; each can also run alone:
+//! `cargo test -p hedgerow --test cluster -- NAME`.
 
 mod admission;
 mod branch;
 mod cluster;
+#[path = "../support/mod.rs"]
+mod support;
 mod traffic;
 
 use std::process::ExitCode;
@@ -26,7 +27,9 @@ fn main() -> ExitCode {
     if conclusion.has_failed() {
         cluster.print_logs();
     }
-    drop(cluster);
+    if let Ok(cluster) = Arc::try_unwrap(cluster) {
+        cluster.down();
+    }
     conclusion.exit_code()
 }
 

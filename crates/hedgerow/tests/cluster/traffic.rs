@@ -1,19 +1,20 @@
 //! Packets of both kinds of pod.
 
-use super::cluster::{Cluster, server};
+use super::branch::tutorial_pods;
+use super::cluster::{Cluster, enforced, policy, server};
 
 /// Readiness probes came through: regular pods locally, branch pods round through the VPC, under
 /// the cluster group that lets the node in.
 pub fn probes(cluster: &Cluster) {
-    // `ready` needs at least one successful HTTP probe by the kubelet.
-    cluster.ready("tutorial", "selected");
-    cluster.ready("tutorial", "other");
+    tutorial_pods(cluster);
+    // They are Ready, so the kubelet's HTTP probes of both were answered.
     let links = cluster.on_node(&["ip", "-br", "link"]).out;
     assert_eq!(links.lines().filter(|l| l.starts_with("vlan")).count(), 1, "{links}");
 }
 
 /// ClusterIP and names, from both kinds of pod to both kinds of pod.
 pub fn services_and_dns(cluster: &Cluster) {
+    tutorial_pods(cluster);
     for name in ["selected", "other"] {
         cluster.kubectl(&["expose", "pod", "-n", "tutorial", name, "--port=8080"]);
     }
@@ -39,10 +40,11 @@ pub fn services_and_dns(cluster: &Cluster) {
 
 /// Two pods of one node: a branch pod is reached only as its groups say, and learns it at once.
 pub fn groups_between_pods(cluster: &Cluster) {
+    tutorial_pods(cluster);
     let lonely = cluster.group("lonely");
     cluster.namespace("lonely");
-    cluster.apply(&super::cluster::policy("lonely", "all", "backend", &[&lonely]));
-    super::cluster::enforced(cluster, "lonely");
+    cluster.apply(&policy("lonely", "all", "backend", &[&lonely]));
+    enforced(cluster, "lonely");
     // Without a probe: its only group lets nobody in, the kubelet included.
     let pod = server("lonely", "lonely", ", role: backend")
         .replace("    readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}\n", "");
@@ -52,7 +54,7 @@ pub fn groups_between_pods(cluster: &Cluster) {
     assert!(!cluster.reaches("tutorial", "other", &address), "no rule lets it in");
     assert!(!cluster.reaches("tutorial", "selected", &address), "no rule lets it in");
 
-    let source = cluster.variable("CLUSTER_SECURITY_GROUP_ID").to_owned();
+    let source = cluster.cluster_group.clone();
     let rule =
         ["--group-id", &lonely, "--protocol", "tcp", "--port", "8080", "--source-group", &source];
     cluster.aws(&[&["ec2", "authorize-security-group-ingress"], &rule[..]].concat());
@@ -76,6 +78,7 @@ pub fn groups_between_pods(cluster: &Cluster) {
 
 /// portmap is in the chain.
 pub fn host_port(cluster: &Cluster) {
+    tutorial_pods(cluster);
     cluster.namespace("hostport");
     let pod = server("hostport", "hostport", "")
         .replace("{containerPort: 8080}", "{containerPort: 8080, hostPort: 18080}");
@@ -94,6 +97,7 @@ pub fn host_port(cluster: &Cluster) {
 
 /// The datapath is pinned: pods talk while the agent is away, and pods made after it are right.
 pub fn agent_restart(cluster: &Cluster) {
+    tutorial_pods(cluster);
     let before = cluster.address("tutorial", "selected");
     cluster.kubectl(&["rollout", "restart", "-n", "kube-system", "daemonset/aws-node"]);
     for _ in 0..5 {
