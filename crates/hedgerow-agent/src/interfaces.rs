@@ -63,6 +63,8 @@ pub struct Interfaces {
     links: BTreeSet<u32>,
     /// Whether every interface of EC2's is up here.
     complete: bool,
+    /// How often in a row it was not; the waits double.
+    tries: u32,
 }
 
 impl Interfaces {
@@ -98,10 +100,11 @@ impl Interfaces {
             refreshed: tokio::time::Instant::now(),
             links: BTreeSet::new(),
             complete: false,
+            tries: 0,
         }
     }
 
-    /// Brings everything up until pods can be connected: interfaces, and at least one address.
+    /// Brings everything up until pods can be connected: interfaces, and addresses if there are any.
     pub async fn start(&mut self) -> Result<()> {
         self.refresh().await?;
         let primary = self.primary()?.1.id.clone();
@@ -112,7 +115,10 @@ impl Interfaces {
         tokio::task::spawn_blocking(move || node.restore()).await??;
         // One call for eth0's whole batch; another interface is for the task, not for the start.
         if let Some(action @ Action::Assign { .. }) = self.plan().into_iter().next() {
-            self.execute(action).await?;
+            // A subnet without addresses must not keep the node from serving those it has.
+            if let Err(error) = self.execute(action).await {
+                tracing::warn!(%error, "no warm addresses yet");
+            }
         }
         Ok(())
     }
@@ -121,9 +127,8 @@ impl Interfaces {
     pub async fn run(mut self) {
         let node = Arc::clone(&self.node);
         loop {
-            let tick = if self.complete { TICK } else { RETRY };
             // Nothing happening for a tick is a reason to look, too.
-            let _ = tokio::time::timeout(tick, node.changed.notified()).await;
+            let _ = tokio::time::timeout(self.patience().min(TICK), node.changed.notified()).await;
             if let Err(error) = self.round().await {
                 tracing::warn!(%error, "interfaces are not as they should be; trying again");
                 tokio::time::sleep(BACKOFF).await;
@@ -131,13 +136,18 @@ impl Interfaces {
         }
     }
 
+    /// How long EC2's last answer is good for.
+    fn patience(&self) -> Duration {
+        if self.complete { PERIOD } else { (RETRY * (1 << self.tries.min(5))).min(PERIOD) }
+    }
+
     /// Reads EC2 where there is a reason, then does what the planner says. Reasons: it is time,
     /// somebody misses something, a link came (the trunk?) or went. Not more than once a second.
     async fn round(&mut self) -> Result<()> {
         let links = self.candidate_links().await?;
         let age = self.refreshed.elapsed();
-        let reason = self.node.take_refresh() || !self.complete || links != self.links;
-        if age >= PERIOD || reason {
+        let reason = self.node.take_refresh() || links != self.links;
+        if age >= self.patience() || reason {
             tokio::time::sleep(Duration::from_secs(1).saturating_sub(age)).await;
             self.refresh().await?;
         }
@@ -170,6 +180,7 @@ impl Interfaces {
         }
         let node = Arc::clone(&self.node);
         self.complete = tokio::task::spawn_blocking(move || node.put_interfaces(&wanted)).await??;
+        self.tries = if self.complete { 0 } else { self.tries + 1 };
         self.links = links;
         self.refreshed = tokio::time::Instant::now();
         let mut pool = self.node.pool();
