@@ -21,6 +21,9 @@ use crate::trunk::{Full, PodKey, Trunk};
 /// How long to wait for a node's trunk.
 const TRUNK_WAIT: Duration = Duration::from_secs(1);
 
+/// How long to wait for a branch of a full trunk: nothing is wrong, one comes free by itself.
+const FULL_WAIT: Duration = Duration::from_secs(5);
+
 /// Why a pod has no branch yet.
 #[derive(Debug, thiserror::Error)]
 pub enum PodError {
@@ -100,7 +103,10 @@ async fn allocate(pod: &Pod, key: &PodKey, node: &str, context: &Context) -> Act
         Err(PodError::Annotate(error)) if is_gone(&error) => Action::await_change(),
         Err(error) => {
             context.metrics.allocated(false);
-            let wait = lock(&context.failures).failed(key.clone(), context.now());
+            let wait = match error {
+                PodError::Full(_) => FULL_WAIT,
+                _ => lock(&context.failures).failed(key.clone(), context.now()),
+            };
             let reason = match error {
                 PodError::Annotate(_) => "BranchENIAnnotationFailed",
                 _ => "BranchAllocationFailed",
