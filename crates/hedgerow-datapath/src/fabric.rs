@@ -183,7 +183,10 @@ impl Fabric {
             return Ok(());
         }
         let combination = self.groups.acquire(&mut self.maps, view.vpc, &view.groups, now)?;
-        let slot = self.slots.take(now).ok_or(FabricError::Full("interfaces"))?;
+        let Some(slot) = self.slots.take(now) else {
+            self.groups.release(&mut self.maps, view.vpc, &view.groups, now)?;
+            return Err(FabricError::Full("interfaces"));
+        };
         self.maps.interfaces.put(slot, &self.record(&view, combination))?;
         self.maps.interface_slots.put(view.key, slot)?;
         let key = view.key;

@@ -124,8 +124,9 @@ impl Wire {
 
     /// Carries out `effects` in order and returns when the next packet is judged by them. Every
     /// Put is idempotent, every Remove of something absent succeeds. On an error the effects
-    /// before the failing one stand, later ones were not tried; what the failing one refers to
-    /// fails closed and can be put again.
+    /// before the failing one stand and later ones were not tried; an interface that could not be
+    /// put stays as it was, a group whose rules could not be put lets nothing pass. Putting it
+    /// again is safe.
     pub async fn apply(&self, effects: &[Effect]) -> Result<(), WireError> {
         let effects = effects.to_vec();
         self.ask(|reply| Command::Apply(effects, reply)).await
