@@ -174,6 +174,7 @@ impl Interfaces {
                 id: interface.id.clone(),
                 mac: interface.mac,
                 trunk,
+                first: interface.attachment.as_ref().is_some_and(|a| a.device_index == 0),
                 subnet: self.subnet(&interface.subnet).await?,
                 primary: *primary,
             });

@@ -79,6 +79,23 @@ int from_wire(struct __sk_buff *skb)
 	return node_wire_untagged(skb, &p);
 }
 
+/* A strict pod's packets to a Service come back to the node itself when kube-proxy masqueraded them
+ * (the pod is behind its own Service) or refused them. The stack's answer has the Service's source,
+ * which nobody else may send here, and no route to the pod but by the VPC: it goes in by the veth. */
+static __always_inline int node_wire_from_service(struct __sk_buff *skb, const struct hr_packet *p)
+{
+	struct node_endpoint *ep = node_endpoint_by_address(p->destination);
+	__u32 host;
+
+	if (!ep || !(ep->flags & NODE_STRICT))
+		return TC_ACT_OK;
+	host = ep->host_ifindex;
+	if (bpf_skb_store_bytes(skb, 0, ep->pod_mac, 6, 0) < 0)
+		return node_drop(HR_MALFORMED);
+	node_mark(skb, NODE_MARK_TO_POD);
+	return bpf_redirect(host, 0);
+}
+
 /* What leaves by an uplink. A pod's source address means that the stack forwarded it: the frame
  * becomes one of that pod's own uplink, wherever the stack's routes sent it. */
 SEC("classifier")
@@ -96,6 +113,8 @@ int to_wire(struct __sk_buff *skb)
 	    p.vlan != HR_UNTAGGED || hr_parse_ipv4(skb, &p) != HR_ALLOWED)
 		return TC_ACT_OK;
 	node_mark(skb, 0);
+	if (node_is_service(p.source))
+		return node_wire_from_service(skb, &p);
 	ep = node_endpoint_by_address(p.source);
 	if (!ep)
 		return TC_ACT_OK;

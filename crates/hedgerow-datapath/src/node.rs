@@ -27,8 +27,9 @@
 //!   MARK_TO_POD/MARK_MASK lookup TABLE_TO_POD`, and then `pref 200 lookup local` in place of the
 //!   kernel's at pref 0 (add first, then delete), so that a strict pod reaches its own node behind a
 //!   Service across the VPC, too
-//! - `TABLE_TO_WIRE`: `default via 169.254.1.1 dev TRUNK onlink`, with a permanent neighbour
-//!   169.254.1.1 on the trunk, any MAC: to_wire writes the branch's own. The trunk needs no address
+//! - `TABLE_TO_WIRE`: `default via ROUTER dev ENI` by the node's first interface, with a permanent
+//!   neighbour: to_wire makes a strict pod's packet a frame of its branch, and what kube-proxy
+//!   masqueraded has the node's address and leaves as the node's own. The trunk needs no address
 //! - uplinks up, attached; endpoints need the MAC of the subnet's router
 //!
 //! Per pod, on its host veth: `rp_filter=0`, [`attach_pod`](NodeDatapath::attach_pod),
@@ -38,8 +39,8 @@
 //! onlink`, permanent neighbour 169.254.1.1 with the host veth's MAC (any will do).
 //!
 //! # Known limits
-//! - A strict pod that a Service sends back to itself (kube-proxy masquerades), and kube-proxy's
-//!   REJECT of a Service without endpoints towards a strict pod: both end as a timeout.
+//! - A strict pod that a Service sends back to itself is masqueraded by kube-proxy, so its groups see
+//!   the node as the client.
 //! - Flows through the stack are remembered in an LRU of 65,536; one that was evicted is found again
 //!   by the pod's next packet, not by the peer's.
 //! - IPv4 only; the MTU is the kernel's business, path MTU errors follow their flow.
@@ -71,7 +72,7 @@ const COUNTERS: &str = "node_counters";
 pub type Result<T, E = NodeError> = std::result::Result<T, E>;
 
 /// Packet mark: a strict pod's packet to a Service. One rule for all pods,
-/// `fwmark MARK_TO_WIRE/MARK_MASK lookup TABLE_TO_WIRE`, sends it out by the trunk whatever
+/// `fwmark MARK_TO_WIRE/MARK_MASK lookup TABLE_TO_WIRE`, sends it to the VPC whatever
 /// address kube-proxy chose.
 pub const MARK_TO_WIRE: u32 = 0x100;
 /// Packet mark: a reply from the VPC that un-DNAT must see before a strict pod does. One rule for
@@ -80,7 +81,7 @@ pub const MARK_TO_POD: u32 = 0x200;
 /// The mark bits that are ours. kube-proxy has 0x4000 and 0x8000, portmap 0x2000, others' are
 /// left as they are.
 pub const MARK_MASK: u32 = 0x700;
-/// Routing table of [`MARK_TO_WIRE`]: a default route by the trunk.
+/// Routing table of [`MARK_TO_WIRE`]: a default route by the node's first interface.
 pub const TABLE_TO_WIRE: u32 = 0x6801;
 /// Routing table of [`MARK_TO_POD`]: every strict pod's address /32 by its host veth.
 pub const TABLE_TO_POD: u32 = 0x6802;

@@ -38,7 +38,7 @@ fn services(lab: &Lab) {
         rule(TO_STRICT, strict.address),
         rule(TO_NODE, NODE),
     ];
-    lab.dnat(&rules.concat().concat(), regular.address);
+    lab.dnat(&rules.concat().concat(), &[regular.address, strict.address]);
 }
 
 /// A UDP/IPv4 frame with empty payload, its header checksum right.
@@ -251,8 +251,11 @@ fn services_work_for_every_kind_of_pod_and_backend() {
         }
     }
     assert_eq!(ask(&a.netns, TO_NODE, 80).expect("regular to the node's own"), a.address);
-    // A regular pod behind its own Service: kube-proxy masquerades.
+    // A pod behind its own Service: kube-proxy masquerades.
     assert_eq!(ask(&b.netns, TO_REGULAR, 80).expect("hairpin"), NODE);
+    assert_eq!(ask(&d.netns, TO_STRICT, 80).expect("strict hairpin"), NODE);
+    ask_udp(&d.netns, 0, (TO_STRICT, 80), b"small").expect("strict hairpin");
+    assert!(!lab.vpc.frames(NODE, d.address).is_empty(), "the strict one crosses the VPC");
     assert_eq!(lab.vpc.refused().len(), 0, "{:?}", lab.vpc.refused());
 }
 
@@ -284,7 +287,7 @@ fn errors_about_a_service_flow_reach_the_pod() {
 fn node_ports_keep_the_client_address_for_regular_pods() {
     let lab = Lab::new();
     let a = &lab.pods[0];
-    lab.dnat(&format!("ip daddr {NODE} tcp dport 30080 dnat to {}:8080;", a.address), NODE);
+    lab.dnat(&format!("ip daddr {NODE} tcp dport 30080 dnat to {}:8080;", a.address), &[]);
     let _server = Server::start(&a.netns, a.address, 8080);
     assert_eq!(ask(&lab.outside, NODE, 30080).expect("NodePort"), OUTSIDE);
     assert_eq!(ask(&lab.outside, a.address, 8080).expect("straight to the pod"), OUTSIDE);

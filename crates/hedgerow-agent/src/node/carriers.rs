@@ -15,7 +15,7 @@ use crate::pod_net::SandboxKey;
 use crate::sysctl;
 
 /// Priorities of the two mark rules and of the `local` table after them: a strict pod's packet to a
-/// Service whose backend is this very node leaves by the trunk like any other.
+/// Service whose backend is this very node crosses the VPC like any other.
 const RULE_TO_POD: u32 = 10;
 const RULE_TO_WIRE: u32 = 11;
 const RULE_LOCAL: u32 = 100;
@@ -48,6 +48,8 @@ pub struct Wanted {
     pub mac: Mac,
     /// Whether it is a trunk.
     pub trunk: bool,
+    /// Whether it is the instance's first interface, which has the node's own address.
+    pub first: bool,
     /// Its subnet.
     pub subnet: Ipv4Prefix,
     /// Its primary address.
@@ -111,9 +113,9 @@ impl Node {
             gateway,
         };
         let gateway_mac = arp::resolve(&question, Duration::from_secs(3))?;
-        if want.trunk {
-            // What the stack sends to a Service for a strict pod leaves by the trunk; the datapath
-            // then dresses it as the pod's own frame.
+        if want.first {
+            // What the stack sends to a Service for a strict pod leaves by the node's own interface
+            // when kube-proxy masqueraded it; otherwise the datapath makes it the pod's own frame.
             netlink.put_neighbour(link.index, gateway, gateway_mac)?;
             netlink.put_route(&Route {
                 destination: (Ipv4Addr::UNSPECIFIED, 0),
@@ -121,6 +123,8 @@ impl Node {
                 link: link.index,
                 table: TABLE_TO_WIRE,
             })?;
+        }
+        if want.trunk {
             netlink.put_mark_rule(RULE_TO_POD, MARK_TO_POD, MARK_MASK, TABLE_TO_POD)?;
             netlink.put_mark_rule(RULE_TO_WIRE, MARK_TO_WIRE, MARK_MASK, TABLE_TO_WIRE)?;
             netlink.move_local_rule(RULE_LOCAL)?;

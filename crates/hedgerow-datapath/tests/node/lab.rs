@@ -231,8 +231,7 @@ fn configure_node(pods: &[Pod]) {
         rule(&handle, 100, MARK_TO_WIRE, TABLE_TO_WIRE).await?;
         rule(&handle, 101, MARK_TO_POD, TABLE_TO_POD).await?;
         local_table_after_marks(&handle).await?;
-        route(&handle, (Ipv4Addr::UNSPECIFIED, 0), Some(LINK_LOCAL), TRUNK, TABLE_TO_WIRE).await?;
-        neighbour(&handle, TRUNK, LINK_LOCAL, ROUTER_MAC).await?;
+        route(&handle, (Ipv4Addr::UNSPECIFIED, 0), Some(router), ENI, TABLE_TO_WIRE).await?;
         for pod in pods {
             let table = if pod.strict() { TABLE_TO_POD } else { 254 };
             route(&handle, (pod.address, 32), None, pod.host_veth, table).await?;
@@ -348,12 +347,15 @@ impl Lab {
 
     /// Stands in for kube-proxy: DNAT of Service addresses, masquerade of a pod behind its own
     /// Service, and the rule against what conntrack cannot place.
-    pub fn dnat(&self, rules: &str, hairpin: Ipv4Addr) {
+    pub fn dnat(&self, rules: &str, hairpins: &[Ipv4Addr]) {
+        let masquerade: String = hairpins
+            .iter()
+            .map(|pod| format!("ip saddr {pod} ip daddr {pod} masquerade;\n"))
+            .collect();
         let script = format!(
             "table ip lab {{
                chain services {{ type nat hook prerouting priority -100; {rules} }}
-               chain hairpin {{ type nat hook postrouting priority 100;
-                 ip saddr {hairpin} ip daddr {hairpin} masquerade; }}
+               chain hairpin {{ type nat hook postrouting priority 100; {masquerade} }}
                chain forwarded {{ type filter hook forward priority 0; ct state invalid drop; }}
              }}"
         );
