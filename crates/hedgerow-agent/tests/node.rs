@@ -70,7 +70,8 @@ fn plug(netlink: &mut Netlink, vpc: &Namespace, name: &str, mac: Mac, router: Ip
 
 fn wanted(id: &str, mac: Mac, trunk: bool, third: u8) -> Wanted {
     let subnet = format!("10.9.{third}.0/24").parse().unwrap();
-    Wanted { id: id.to_owned(), mac, trunk, subnet, primary: Ipv4Addr::new(10, 9, third, 5) }
+    let (first, primary) = (third == 0, Ipv4Addr::new(10, 9, third, 5));
+    Wanted { id: id.to_owned(), mac, trunk, first, subnet, primary }
 }
 
 fn request(container_id: &str, netns: &Path) -> Request {
