@@ -21,12 +21,12 @@ impl Drop for Vpc {
     }
 }
 
-fn binary() -> Option<PathBuf> {
+fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("HEDGEROW_VPC") {
-        return Some(path.into());
+        return path.into();
     }
-    let me = std::env::current_exe().ok()?;
-    Some(me.parent()?.parent()?.join("hedgerow-vpc")).filter(|path| path.exists())
+    let me = std::env::current_exe().expect("a path");
+    me.ancestors().nth(2).expect("target/debug/deps/test").join("hedgerow-vpc")
 }
 
 fn start(binary: PathBuf) -> (Vpc, u16) {
@@ -38,7 +38,9 @@ fn start(binary: PathBuf) -> (Vpc, u16) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap_or_else(|e| panic!("starting {}: {e}", binary.display()));
+        .unwrap_or_else(|e| {
+            panic!("starting {}: {e}; run `cargo build --workspace --bins`", binary.display())
+        });
     let vpc = Vpc(child);
     let deadline = Instant::now() + Duration::from_secs(10);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -98,11 +100,7 @@ fn request(world: &World, kind: InterfaceKind, token: &str) -> CreateInterface {
 
 #[test]
 fn everything_that_controller_and_agent_ask_of_ec2() {
-    let Some(binary) = binary() else {
-        println!("skipped: build hedgerow-vpc or set HEDGEROW_VPC to its path");
-        return;
-    };
-    let (_vpc, port) = start(binary);
+    let (_vpc, port) = start(binary());
     // SAFETY: this is the only test of this process and no other thread runs yet.
     unsafe {
         std::env::set_var("AWS_ENDPOINT_URL_EC2", format!("http://127.0.0.1:{port}"));

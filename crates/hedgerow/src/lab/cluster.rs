@@ -57,10 +57,19 @@ fn view(node: &Node) -> NodeView {
     let ready = status
         .and_then(|status| status.conditions.as_ref())
         .and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Ready"));
+    let tainted = node.spec.as_ref().and_then(|spec| spec.taints.as_ref()).is_some_and(|taints| {
+        taints.iter().any(|taint| taint.key == "node.kubernetes.io/not-ready")
+    });
+    let true_condition = ready.is_some_and(|condition| condition.status == "True");
+    let message = match true_condition && tainted {
+        true => Some("the controller-manager has not lifted the not-ready taint yet".to_owned()),
+        false => ready.and_then(|condition| condition.message.clone()),
+    };
     NodeView {
         name: node.metadata.name.clone().unwrap_or_default(),
-        ready: ready.is_some_and(|condition| condition.status == "True"),
-        message: ready.and_then(|condition| condition.message.clone()).unwrap_or_default(),
+        // The condition comes first; pods are scheduled once the taint is gone.
+        ready: true_condition && !tainted,
+        message: message.unwrap_or_default(),
         version: status
             .and_then(|status| status.node_info.as_ref())
             .map(|info| info.kubelet_version.clone())

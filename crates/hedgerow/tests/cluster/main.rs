@@ -10,6 +10,7 @@ mod cluster;
 mod support;
 mod traffic;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -24,9 +25,6 @@ fn main() -> ExitCode {
     }
     let cluster = Arc::new(Cluster::up());
     let conclusion = libtest_mimic::run(&arguments, trials(Some(&cluster)));
-    if conclusion.has_failed() {
-        cluster.print_logs();
-    }
     if let Ok(cluster) = Arc::try_unwrap(cluster) {
         cluster.down();
     }
@@ -57,8 +55,12 @@ fn trials(cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
             let cluster = cluster.cloned();
             Trial::test(name, move || {
                 let cluster = cluster.ok_or_else(|| Failed::from("no lab"))?;
-                scenario(&cluster);
-                Ok(())
+                // Logs are printed at once: later scenarios stop the pods that wrote them.
+                catch_unwind(AssertUnwindSafe(|| scenario(&cluster))).map_err(|panic| {
+                    cluster.print_logs();
+                    let words = panic.downcast_ref::<String>().cloned();
+                    Failed::from(words.unwrap_or("panicked".to_owned()))
+                })
             })
         })
         .collect()
