@@ -32,6 +32,68 @@ pub struct SubnetView {
     pub vpc: u32,
     /// Block; base + 1 is the router, which answers ARP there.
     pub block: Ipv4Prefix,
+    /// [`RouteTableView::key`] of the table that decides where its packets go.
+    pub route_table: u32,
+    /// [`AclView::key`] of the list that guards its edge.
+    pub acl: u32,
+}
+
+/// A route table as the fabric needs it: the longest matching prefix decides, and what no route
+/// matches is dropped. A prefix occurs once. IPv6 routes are records only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteTableView {
+    /// Number of the table in the fabric; never reused, from 1.
+    pub key: u32,
+    /// `rtb-…`.
+    pub id: String,
+    /// Destination and target.
+    pub routes: Vec<(Ipv4Prefix, RouteTarget)>,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// The interface in the VPC that has the destination address.
+    Local,
+    /// This interface, whatever the destination address; it must not check destinations.
+    Interface(InterfaceKey),
+    /// `igw-…`: the outside, for interfaces that have a public address.
+    InternetGateway(String),
+    /// The NAT gateway of this key ([`Effect::PutNatGateway`]).
+    NatGateway(u32),
+    /// The target is gone: packets are dropped.
+    Blackhole,
+}
+
+/// A network ACL as the fabric needs it: stateless, the first entry that matches decides, and what
+/// no entry matches is denied. It judges packets that enter or leave the subnet, not those that stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AclView {
+    /// Number of the list in the fabric; never reused, from 1.
+    pub key: u32,
+    /// `acl-…`.
+    pub id: String,
+    /// Entries for packets into the subnet, in the order of their numbers.
+    pub ingress: Vec<AclEntry>,
+    /// Entries for packets out of the subnet, in the order of their numbers.
+    pub egress: Vec<AclEntry>,
+}
+
+/// One IPv4 entry of a network ACL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AclEntry {
+    /// 1 to 32766; unique in its direction among entries of one address family.
+    pub number: u16,
+    /// Whether a matching packet passes.
+    pub allow: bool,
+    /// IP protocol; every one if absent.
+    pub protocol: Option<u8>,
+    /// First and last destination port, for TCP and UDP; every one if absent.
+    pub ports: Option<(u16, u16)>,
+    /// Type and code, for ICMP; `None` inside is every type or every code.
+    pub icmp: Option<(Option<u8>, Option<u8>)>,
+    /// The other side: source of ingress, destination of egress.
+    pub cidr: Ipv4Prefix,
 }
 
 /// Where an interface's frames enter and leave.
@@ -53,6 +115,24 @@ pub enum Attachment {
     },
 }
 
+/// How long a tracked flow of an interface may be idle, seconds ("Idle connection tracking timeout",
+/// Amazon EC2 User Guide).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionTimeouts {
+    /// TCP connections after the handshake, 60 to 432,000.
+    pub tcp_established: u32,
+    /// UDP flows with packets in both directions, more than one request, 60 to 180.
+    pub udp_stream: u32,
+    /// Other UDP flows, 30 to 60.
+    pub udp: u32,
+}
+
+impl Default for ConnectionTimeouts {
+    fn default() -> Self {
+        Self { tcp_established: 432_000, udp_stream: 180, udp: 30 }
+    }
+}
+
 /// Everything the fabric knows of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceView {
@@ -66,13 +146,20 @@ pub struct InterfaceView {
     pub subnet: Ipv4Prefix,
     /// MAC address.
     pub mac: [u8; 6],
-    /// Private addresses, the primary one first.
+    /// `subnet-…`; route table and ACL come with its [`SubnetView`].
+    pub subnet_id: String,
+    /// Private addresses, the primary one first; those of delegated /28 prefixes one by one at the
+    /// end.
     pub addresses: Vec<Ipv4Addr>,
+    /// Public address that an internet gateway exchanges with the primary private one.
+    pub public: Option<Ipv4Addr>,
     /// Groups on the interface.
     pub groups: BTreeSet<GroupId>,
     /// Whether frames must carry one of `addresses` as source, and packets are delivered only by them.
     pub source_dest_check: bool,
-    /// Where it is plugged in; `None` while available.
+    /// Idle timeouts of its flows; EC2's defaults if absent.
+    pub timeouts: Option<ConnectionTimeouts>,
+    /// Where it is plugged in; `None` while available, and while its instance is stopped.
     pub attachment: Option<Attachment>,
 }
 
@@ -83,7 +170,7 @@ pub enum Effect {
     PutVpc(VpcView),
     /// The VPC is gone.
     RemoveVpc(u32),
-    /// A subnet exists.
+    /// A subnet exists, or has another route table or ACL than before. Both were put earlier.
     PutSubnet(SubnetView),
     /// The subnet is gone.
     RemoveSubnet(SubnetView),
@@ -92,7 +179,9 @@ pub enum Effect {
         /// `i-…`.
         instance: String,
     },
-    /// The instance is gone: its namespace goes with everything in it.
+    /// The instance stopped or is gone: its namespace goes with everything in it. Interfaces that
+    /// stay with a stopped instance were put without an attachment before, and are put with one
+    /// again after the next [`Effect::StartInstance`].
     RemoveInstance {
         /// `i-…`.
         instance: String,
@@ -115,5 +204,63 @@ pub enum Effect {
         vpc: u32,
         /// `sg-…`.
         group: GroupId,
+    },
+    /// The route table is new or its routes changed: the next packet goes by it.
+    PutRouteTable {
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
+        /// Key and routes.
+        table: RouteTableView,
+    },
+    /// The route table is gone; no subnet has it.
+    RemoveRouteTable {
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
+        /// [`RouteTableView::key`].
+        key: u32,
+    },
+    /// The network ACL is new or its entries changed: the next packet is judged by it.
+    PutNetworkAcl {
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
+        /// Key and entries.
+        acl: AclView,
+    },
+    /// The network ACL is gone; no subnet has it.
+    RemoveNetworkAcl {
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
+        /// [`AclView::key`].
+        key: u32,
+    },
+    /// A NAT gateway works behind this interface, which was put before.
+    PutNatGateway {
+        /// Number of the gateway in the fabric; never reused, from 1.
+        key: u32,
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
+        /// Its interface; its primary address is what a private gateway's packets come from.
+        interface: InterfaceKey,
+        /// What a public gateway's packets come from on the outside; absent for a private one.
+        public: Option<Ipv4Addr>,
+    },
+    /// The NAT gateway is gone.
+    RemoveNatGateway {
+        /// Its number in the fabric.
+        key: u32,
+    },
+    /// The internet gateway is attached to the VPC.
+    PutInternetGateway {
+        /// `igw-…`.
+        id: String,
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
+    },
+    /// The internet gateway is no longer attached.
+    RemoveInternetGateway {
+        /// `igw-…`.
+        id: String,
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
     },
 }

@@ -22,7 +22,7 @@ const RESERVED_FIRST: u32 = 4;
 const RESERVED: u64 = 5;
 
 /// A subnet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     pub(crate) id: String,
     pub(crate) vpc: String,
@@ -108,7 +108,7 @@ impl Subnet {
     }
 
     fn view(&self, vpc: u32) -> SubnetView {
-        SubnetView { id: self.id.clone(), vpc, block: self.block }
+        SubnetView { id: self.id.clone(), vpc, block: self.block, route_table: 0, acl: 0 }
     }
 }
 

@@ -1,14 +1,21 @@
 //! Records as the fabric needs them.
 
-use super::Region;
+use super::{Region, prefix};
+use super::instance::Instance;
 use crate::effect::{Attachment, Effect, InterfaceView};
 
 impl Region {
+    /// Whether an instance of this id has a namespace: it was not stopped or terminated.
+    pub(crate) fn runs(&self, instance: &str) -> bool {
+        self.instances.get(instance).is_some_and(Instance::is_running)
+    }
+
     /// The effect that tells the fabric of the interface as it is now.
     pub(crate) fn put_interface(&self, id: &str) -> Effect {
         let interface = &self.interfaces[id];
         let attachment = match (&interface.attachment, &interface.association) {
-            (Some(attached), _) => Some(Attachment::Instance {
+            // A stopped instance has no namespace to be plugged into.
+            (Some(attached), _) => self.runs(&attached.instance).then(|| Attachment::Instance {
                 instance: attached.instance.clone(),
                 device_index: attached.device_index,
             }),
@@ -24,9 +31,17 @@ impl Region {
             vpc: self.vpcs[&interface.vpc].key,
             subnet: self.subnets[&interface.subnet].block,
             mac: interface.mac,
-            addresses: interface.addresses.clone(),
+            subnet_id: interface.subnet.clone(),
+            addresses: interface
+                .addresses
+                .iter()
+                .copied()
+                .chain(interface.prefixes.iter().flat_map(prefix::addresses))
+                .collect(),
+            public: None,
             groups: interface.groups.iter().map(|id| id.as_str().into()).collect(),
             source_dest_check: interface.source_dest_check,
+            timeouts: interface.timeouts.view(),
             attachment,
         })
     }

@@ -89,6 +89,15 @@ impl Machine {
             Effect::RemoveInterface(key) => self.remove_interface(key, now).await,
             Effect::PutGroup { vpc, group } => Ok(self.fabric.put_group(vpc, group, now)?),
             Effect::RemoveGroup { vpc, group } => Ok(self.fabric.remove_group(vpc, &group, now)?),
+            // Routes, ACLs and gateways are records; the fabric knows one VPC-wide local route.
+            Effect::PutRouteTable { .. }
+            | Effect::RemoveRouteTable { .. }
+            | Effect::PutNetworkAcl { .. }
+            | Effect::RemoveNetworkAcl { .. }
+            | Effect::PutNatGateway { .. }
+            | Effect::RemoveNatGateway { .. }
+            | Effect::PutInternetGateway { .. }
+            | Effect::RemoveInternetGateway { .. } => Ok(()),
         }
     }
 

@@ -131,9 +131,12 @@ pub fn interface(key: u32, [subnet, host]: [u8; 2], groups: &[&str]) -> Interfac
         vpc: VPC,
         subnet: format!("10.0.{subnet}.0/24").parse().expect("prefix"),
         mac: mac(key),
+        subnet_id: format!("subnet-{subnet}"),
         addresses: vec![Ipv4Addr::new(10, 0, subnet, host)],
+        public: None,
         groups: groups.iter().map(|group| (*group).into()).collect::<BTreeSet<_>>(),
         source_dest_check: true,
+        timeouts: None,
         attachment: None,
     }
 }
