@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// Most parameters in one request; EC2's largest lists have 1,000 entries of a few fields.
 const MAX_PARAMETERS: usize = 20_000;
 /// Deepest name, in parts; the deepest EC2 knows has seven.
@@ -10,7 +12,7 @@ const MAX_DEPTH: usize = 10;
 const MAX_NAME: usize = 256;
 
 /// A node of the tree: a value, children, or both (which no type accepts).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// The text given for this very name.
     pub value: Option<String>,

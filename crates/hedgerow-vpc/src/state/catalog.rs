@@ -53,7 +53,7 @@ pub(crate) fn region_exists(name: &str) -> bool {
 }
 
 /// An availability zone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zone {
     /// `us-west-2a`.
     pub(crate) name: String,

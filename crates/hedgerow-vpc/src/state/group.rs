@@ -17,7 +17,7 @@ use crate::effect::Effect;
 const DEFAULT: &str = "default";
 
 /// A security group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityGroup {
     pub(crate) id: String,
     pub(crate) vpc: String,
@@ -28,7 +28,7 @@ pub struct SecurityGroup {
 }
 
 /// A rule and what only people read of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RuleRecord {
     pub rule: Rule,
     pub description: Option<String>,

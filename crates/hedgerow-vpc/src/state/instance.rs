@@ -14,7 +14,7 @@ use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 
 /// An instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     pub(crate) id: String,
     pub(crate) reservation: String,
@@ -37,7 +37,7 @@ pub struct Instance {
 }
 
 /// How the instance may use its metadata service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetadataOptions {
     /// Whether requests must carry a session token.
     pub token_required: bool,

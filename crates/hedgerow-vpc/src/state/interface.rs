@@ -18,7 +18,7 @@ use crate::effect::{Effect, InterfaceKey};
 pub(crate) const UNATTACHED_ADDRESSES: usize = 50;
 
 /// What an interface is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     /// An ordinary one.
     Interface,
@@ -40,7 +40,7 @@ impl Kind {
 }
 
 /// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     pub(crate) id: String,
     /// Number in the fabric.
@@ -63,7 +63,7 @@ pub struct Interface {
 }
 
 /// An interface's attachment to an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attached {
     pub id: String,
     pub instance: String,
@@ -73,7 +73,7 @@ pub(crate) struct Attached {
 }
 
 /// A branch's association with its trunk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Association {
     pub id: String,
     pub trunk: String,
@@ -81,7 +81,7 @@ pub(crate) struct Association {
 }
 
 /// Leave for an account or service to attach an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permission {
     pub(crate) id: String,
     pub(crate) interface: String,

@@ -1,7 +1,9 @@
 //! Identifiers and MAC addresses from a seed: the same requests give the same answers.
 
+use serde::{Deserialize, Serialize};
+
 /// Hands out identifiers that never repeat within a state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mint {
     seed: u64,
     issued: u64,
@@ -12,6 +14,16 @@ impl Mint {
     /// A mint whose identifiers depend on `seed` only.
     pub fn new(seed: u64) -> Self {
         Self { seed, issued: 0, keys: 0 }
+    }
+
+    /// How many identifiers and how many keys were handed out.
+    pub(crate) fn position(&self) -> (u64, u32) {
+        (self.issued, self.keys)
+    }
+
+    /// Goes on from [`Self::position`] of an earlier run with the same seed.
+    pub(crate) fn move_to(&mut self, (issued, keys): (u64, u32)) {
+        (self.issued, self.keys) = (issued, keys);
     }
 
     /// `PREFIX-` and 17 hex digits, the first of them 0 as at EC2.

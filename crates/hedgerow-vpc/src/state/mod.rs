@@ -32,11 +32,14 @@ pub(crate) mod rule_actions;
 pub(crate) mod select;
 pub(crate) mod subnet;
 pub(crate) mod tags;
+pub(crate) mod tokens;
 pub(crate) mod trunk;
 pub(crate) mod views;
 pub(crate) mod vpc;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
@@ -48,7 +51,7 @@ use time::Timestamp;
 pub const ACCOUNT: &str = "123456789012";
 
 /// Adjustable account limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quotas {
     /// Security groups on one interface; EC2's default is 5 and its maximum 16.
     pub groups_per_interface: usize,
@@ -63,7 +66,7 @@ impl Default for Quotas {
 }
 
 /// Everything the embedded VPC knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Regions in use, by name.
     regions: BTreeMap<String, Region>,
@@ -129,69 +132,12 @@ impl State {
     /// Forgets an answer, because the machine could not follow it: a repeated request tries anew.
     pub(crate) fn forget(&mut self, region: &str, action: &'static str, token: String) {
         if let Some(region) = self.regions.get_mut(region) {
-            region.tokens.answers.remove(&(action, token));
+            region.tokens.forget(action, token);
         }
     }
 
     /// Opened regions, by name.
     pub fn regions(&self) -> impl Iterator<Item = &Region> {
         self.regions.values()
-    }
-}
-
-/// Answers to requests that carried a client token, so that a repeated request gets the first
-/// answer and makes nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Tokens {
-    answers: BTreeMap<(&'static str, String), Remembered>,
-    order: VecDeque<(&'static str, String)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Remembered {
-    request: crate::query::params::Node,
-    answer: String,
-}
-
-impl Tokens {
-    /// Answers kept; EC2 keeps them for a day, a VPC process for this many requests.
-    const KEPT: usize = 20_000;
-
-    /// The first answer to this token, if the action was asked with it before.
-    ///
-    /// # Errors
-    /// `IdempotentParameterMismatch` where the earlier request was a different one.
-    pub fn recall(
-        &self,
-        action: &'static str,
-        token: &str,
-        request: &crate::query::params::Node,
-    ) -> Result<Option<&str>, Ec2Error> {
-        match self.answers.get(&(action, token.to_owned())) {
-            None => Ok(None),
-            Some(first) if first.request == *request => Ok(Some(&first.answer)),
-            Some(_) => Err(Ec2Error::new(
-                "IdempotentParameterMismatch",
-                format!("The client token '{token}' was used before with other parameters"),
-            )),
-        }
-    }
-
-    /// Remembers the answer to a request with a token.
-    pub fn remember(
-        &mut self,
-        action: &'static str,
-        token: String,
-        request: crate::query::params::Node,
-        answer: String,
-    ) {
-        let key = (action, token);
-        self.order.push_back(key.clone());
-        self.answers.insert(key, Remembered { request, answer });
-        if self.order.len() > Self::KEPT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.answers.remove(&oldest);
-        }
     }
 }

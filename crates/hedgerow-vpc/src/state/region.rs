@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::Tokens;
+use serde::{Deserialize, Serialize};
+
 use super::group::SecurityGroup;
 use super::instance::Instance;
 use super::interface::{Interface, Permission};
 use super::subnet::Subnet;
 use super::time::Timestamp;
+use super::tokens::Tokens;
 use super::vpc::Vpc;
 use crate::api::error::Ec2Error;
 
@@ -15,7 +17,7 @@ use crate::api::error::Ec2Error;
 const TERMINATED_VISIBLE_SECONDS: u64 = 3_600;
 
 /// One region's records; every map is by id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     pub(crate) name: String,
     pub(crate) vpcs: BTreeMap<String, Vpc>,

@@ -1,6 +1,6 @@
 //! Instants as EC2 writes them. Time is an argument everywhere in `state`.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +37,45 @@ impl Serialize for Timestamp {
     }
 }
 
+impl std::str::FromStr for Timestamp {
+    type Err = BadTimestamp;
+
+    /// The inverse of [`Timestamp`]'s text; fractions of a second are dropped.
+    fn from_str(text: &str) -> Result<Self, BadTimestamp> {
+        let bad = || BadTimestamp(text.to_owned());
+        let (date, time) = text.trim_end_matches('Z').split_once('T').ok_or_else(bad)?;
+        let number = |part: &str| part.parse::<u64>().map_err(|_| bad());
+        let date = date.split('-').map(number).collect::<Result<Vec<_>, _>>()?;
+        let time = time.split('.').next().unwrap_or_default();
+        let time = time.split(':').map(number).collect::<Result<Vec<_>, _>>()?;
+        let (&[year, month, dom], &[h, m, s]) = (&date[..], &time[..]) else { return Err(bad()) };
+        if !(1970..10_000).contains(&year)
+            || !(1..=12).contains(&month)
+            || !(1..=31).contains(&dom)
+            || h > 23
+            || m > 59
+            || s > 60
+        {
+            return Err(bad());
+        }
+        // As in Display: years start in March.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let day = (153 * month + 2) / 5 + dom - 1 + 365 * year + year / 4 - year / 100 + year / 400;
+        Ok(Timestamp((day - 719_468) * 86_400 + h * 3_600 + m * 60 + s))
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A text that is not an instant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not an instant since 1970 (expected YYYY-MM-DDTHH:MM:SS.000Z)")]
+pub struct BadTimestamp(String);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +89,14 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(Timestamp(seconds).to_string(), text);
+            assert_eq!(text.parse(), Ok(Timestamp(seconds)));
+        }
+        for day in 0..80_000 {
+            let instant = Timestamp(day * 86_400 + day);
+            assert_eq!(instant.to_string().parse(), Ok(instant));
+        }
+        for text in ["", "T", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z", "2026-01-01T1:2Z"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
     }
 }

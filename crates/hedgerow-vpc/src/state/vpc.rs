@@ -13,7 +13,7 @@ use crate::api::error::Ec2Error;
 use crate::effect::{Effect, VpcView};
 
 /// A VPC.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
     pub(crate) id: String,
     /// Number in the fabric.
