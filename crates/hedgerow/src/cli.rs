@@ -1,7 +1,9 @@
 //! Commands and their arguments, and which function carries each one out.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,6 +27,13 @@ enum Command {
     Lab(LabArgs),
     /// The tutorial "security groups for pods" in a lab of its own, for real
     Demo(demo::DemoArgs),
+    /// The embedded VPC alone: `hedgerow-vpc` with these arguments, for example `vpc run`
+    #[command(disable_help_flag = true)]
+    Vpc {
+        /// Arguments of `hedgerow-vpc`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// The lab's container images
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -90,6 +99,9 @@ enum LabCommand {
         /// Address to connect to
         #[arg(long)]
         to: SocketAddr,
+        /// URL that says whether a client may come in
+        #[arg(long)]
+        gate: String,
     },
 }
 
@@ -137,8 +149,17 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Lab(LabArgs { name, command }) => run_lab(&name, command),
         Command::Demo(args) => demo::run(&args),
+        Command::Vpc { arguments } => vpc(&arguments),
         Command::Image(command) => image::run(command).map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Becomes the `hedgerow-vpc` that lies beside this program. Returns only if it cannot.
+fn vpc(arguments: &[OsString]) -> Result<ExitCode> {
+    let own = std::env::current_exe().context("finding this program's own file")?;
+    let program = own.with_file_name("hedgerow-vpc");
+    let error = std::process::Command::new(&program).args(arguments).exec();
+    Err(error).with_context(|| format!("running {}", program.display()))
 }
 
 fn run_lab(name: &LabName, command: LabCommand) -> Result<ExitCode> {
@@ -152,7 +173,9 @@ fn run_lab(name: &LabName, command: LabCommand) -> Result<ExitCode> {
         LabCommand::Exec { node, command } => return lab::exec::exec(name, &node, &command),
         LabCommand::Logs { component, tail } => lab::logs::logs(name, component.as_deref(), tail)?,
         LabCommand::NodeInit { config } => lab::node_init::run(&config)?,
-        LabCommand::Relay { listen, netns, to } => lab::relay::run(listen, &netns, to)?,
+        LabCommand::Relay { listen, netns, to, gate } => {
+            lab::relay::run(listen, &netns, to, gate)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -173,6 +196,13 @@ mod tests {
             Command::Lab(LabArgs { command: LabCommand::Up(args), .. }) => args.node_types(),
             other => panic!("parsed as {other:?}"),
         }
+    }
+
+    #[test]
+    fn arguments_of_the_vpc_are_its_own() {
+        let cli = Cli::parse_from(["hedgerow", "vpc", "run", "--records-only", "--help"]);
+        let Command::Vpc { arguments } = cli.command else { panic!("parsed as another command") };
+        assert_eq!(arguments, ["run", "--records-only", "--help"]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! What surrounds an answer or an error: EC2's and STS's formats.
+//! What surrounds an answer or an error: the formats of EC2, of STS and RDS, and of EKS.
+
+use serde::Serialize;
 
 use super::error::Ec2Error;
-use crate::query::xml::escape;
+use crate::query::xml::{self, escape};
 
 /// The APIs that one endpoint serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +12,10 @@ pub enum Api {
     Ec2,
     /// AWS STS.
     Sts,
+    /// Amazon EKS: JSON, and paths that the server turns into actions.
+    Eks,
+    /// Amazon RDS.
+    Rds,
 }
 
 impl Api {
@@ -18,6 +24,30 @@ impl Api {
         match self {
             Api::Ec2 => "2016-11-15",
             Api::Sts => "2011-06-15",
+            Api::Eks => "2017-11-01",
+            Api::Rds => "2014-10-31",
+        }
+    }
+
+    /// The API that a parameter `Version` names; EC2 for other texts and for none.
+    pub fn of_version(version: Option<&str>) -> Api {
+        let others = [Api::Sts, Api::Eks, Api::Rds];
+        others.into_iter().find(|api| Some(api.version()) == version).unwrap_or(Api::Ec2)
+    }
+
+    /// Whether an action of this API may be asked for in a request of the `other`: EC2 and STS
+    /// share their clients' format, the others' clients would not understand the answer.
+    pub(super) fn is_asked_as(self, other: Api) -> bool {
+        let mixes = |api| matches!(api, Api::Ec2 | Api::Sts);
+        self == other || (mixes(self) && mixes(other))
+    }
+
+    /// An answer's fields as text.
+    pub(super) fn fields<T: Serialize>(self, answer: &T) -> Result<String, Ec2Error> {
+        let internal = |error: String| Ec2Error::new("InternalError", error);
+        match self {
+            Api::Eks => serde_json::to_string(answer).map_err(|error| internal(error.to_string())),
+            _ => xml::to_string(answer).map_err(|error| internal(error.to_string())),
         }
     }
 
@@ -29,10 +59,12 @@ impl Api {
                 "{XML}<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/{version}/\">\
                  <requestId>{request}</requestId>{fields}</{action}Response>"
             ),
-            Api::Sts => format!(
-                "{XML}<{action}Response xmlns=\"https://sts.amazonaws.com/doc/{version}/\">\
+            Api::Eks => fields.to_owned(),
+            Api::Sts | Api::Rds => format!(
+                "{XML}<{action}Response xmlns=\"{}/doc/{version}/\">\
                  <{action}Result>{fields}</{action}Result><ResponseMetadata>\
-                 <RequestId>{request}</RequestId></ResponseMetadata></{action}Response>"
+                 <RequestId>{request}</RequestId></ResponseMetadata></{action}Response>",
+                self.namespace()
             ),
         }
     }
@@ -46,12 +78,24 @@ impl Api {
                 "{XML}<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message>\
                  </Error></Errors><RequestID>{request}</RequestID></Response>"
             ),
-            Api::Sts => format!(
-                "{XML}<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/{}/\"><Error>\
+            Api::Eks => serde_json::json!({ "__type": code, "message": error.message }).to_string(),
+            Api::Sts | Api::Rds => format!(
+                "{XML}<ErrorResponse xmlns=\"{}/doc/{}/\"><Error>\
                  <Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
                  <RequestId>{request}</RequestId></ErrorResponse>",
+                self.namespace(),
                 self.version()
             ),
+        }
+    }
+
+    /// Where the documents of the API are, of which its XML namespace is made.
+    const fn namespace(self) -> &'static str {
+        match self {
+            Api::Ec2 => "http://ec2.amazonaws.com",
+            Api::Sts => "https://sts.amazonaws.com",
+            Api::Eks => "https://eks.amazonaws.com",
+            Api::Rds => "http://rds.amazonaws.com",
         }
     }
 }

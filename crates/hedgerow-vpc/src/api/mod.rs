@@ -106,16 +106,15 @@ fn decide(
 ) -> Result<String, Ec2Error> {
     let mut node = Node::parse(body)
         .map_err(|error| Ec2Error::new("InvalidParameterValue", error.to_string()))?;
-    if node.children.get("Version").and_then(|v| v.value.as_deref()) == Some(Api::Sts.version()) {
-        outcome.api = Api::Sts;
-    }
+    outcome.api = Api::of_version(node.children.get("Version").and_then(|v| v.value.as_deref()));
     for name in PROTOCOL_PARAMETERS {
         node.children.remove(*name);
     }
     outcome.action = node.take("Action").ok_or_else(|| {
         Ec2Error::new("MissingAction", "The request is missing an action or a required parameter")
     })?;
-    let Some(action) = find(&outcome.action) else {
+    let own = |action: &&Action| action.api.is_asked_as(outcome.api);
+    let Some(action) = find(&outcome.action).filter(own) else {
         let message = format!("The action {} is not valid for this web service.", outcome.action);
         return Err(Ec2Error::new("InvalidAction", message));
     };

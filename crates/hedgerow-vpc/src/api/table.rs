@@ -2,10 +2,9 @@
 
 use super::Action;
 use super::envelope::Api;
-use super::error::Ec2Error;
-use crate::query::{de, xml};
+use crate::query::de;
 use crate::state::{
-    attachment, catalog, group, identity, instance, instance_describe, interface,
+    attachment, catalog, eks, group, identity, instance, instance_describe, interface,
     interface_describe, interface_modify, launch, permission, rule_actions, subnet, tags, trunk,
     vpc,
 };
@@ -21,8 +20,7 @@ macro_rules! actions {
             run: |context, node| {
                 let request: $request = de::from_node(node)?;
                 let answer = $handler(context, request)?;
-                xml::to_string(&answer)
-                    .map_err(|error| Ec2Error::new("InternalError", error.to_string()))
+                Api::$api.fields(&answer)
             },
         },)*];
     };
@@ -69,5 +67,12 @@ actions! {
     Ec2 RunInstances(launch::RunInstances) => launch::run, idempotent;
     Ec2 TerminateInstances(instance::TerminateInstances) => instance::terminate;
     Ec2 UnassignPrivateIpAddresses(interface_modify::UnassignPrivateIpAddresses) => interface_modify::unassign;
+    Eks DeleteLabCluster(eks::OneCluster) => eks::delete;
+    Eks DescribeCluster(eks::OneCluster) => eks::describe;
+    Eks DescribeLabClusterAccess(eks::DescribeAccess) => eks::describe_access;
+    Eks DescribeUpdate(eks::DescribeUpdate) => eks::describe_update;
+    Eks ListClusters(eks::ListClusters) => eks::list;
+    Eks PutLabCluster(eks::WithDocument) => eks::put;
+    Eks UpdateClusterConfig(eks::WithDocument) => eks::update;
     Sts GetCallerIdentity(identity::GetCallerIdentity) => identity::get;
 }

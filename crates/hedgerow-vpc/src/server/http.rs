@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Server, credential, lock};
+use super::{Answer, Server, credential, eks, lock};
 
 /// Connections of one listener at a time; more wait to be accepted.
 pub(super) const MAX_CONNECTIONS: usize = 2_048;
@@ -135,18 +135,26 @@ pub(super) fn api_routes(server: Arc<Server>) -> Router {
         .route("/", post(ec2))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
+        .merge(eks::routes())
         .with_state(server)
 }
 
-async fn ec2(Shared(server): Shared<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
-    let body = match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await
-    {
-        Ok(Ok(body)) => body,
+/// The whole body of a request, or the answer to one that is too long or too slow.
+pub(super) async fn read_body(body: Body) -> Result<Bytes, Response> {
+    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => {
             let message = format!("The body is broken or longer than {MAX_BODY} bytes\n");
-            return (StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
+            Err((StatusCode::PAYLOAD_TOO_LARGE, message).into_response())
         }
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+    }
+}
+
+async fn ec2(Shared(server): Shared<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let answer = server.ask(credential::region(authorization), body).await;

@@ -7,6 +7,7 @@
 //! ```
 
 mod credential;
+mod eks;
 mod flow_log;
 mod http;
 mod imds;

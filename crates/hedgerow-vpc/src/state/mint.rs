@@ -46,6 +46,19 @@ impl Mint {
         self.keys
     }
 
+    /// An id in the form of a random UUID (RFC 9562, version 4).
+    pub fn uuid(&mut self) -> String {
+        let (a, b) = (self.next(), self.next());
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            a >> 32,
+            (a >> 16) & 0xffff,
+            a & 0xfff,
+            0x8000 | (b >> 48) & 0x3fff,
+            b & 0xffff_ffff_ffff
+        )
+    }
+
     /// The next number of the SplitMix64 sequence; a permutation of the count, so it never repeats.
     fn next(&mut self) -> u64 {
         self.issued += 1;

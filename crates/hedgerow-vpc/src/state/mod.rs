@@ -16,6 +16,7 @@ pub mod time;
 
 pub(crate) mod attachment;
 pub(crate) mod catalog;
+pub(crate) mod eks;
 pub(crate) mod group;
 pub(crate) mod identity;
 pub(crate) mod instance;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::eks::Cluster;
 use super::group::SecurityGroup;
 use super::instance::Instance;
 use super::interface::{Interface, Permission};
@@ -30,6 +31,8 @@ pub struct Region {
     pub(crate) attachments: BTreeMap<String, String>,
     /// Trunk association id to the branch's interface id.
     pub(crate) associations: BTreeMap<String, String>,
+    /// EKS clusters by name.
+    pub(crate) clusters: BTreeMap<String, Cluster>,
     /// Resource id to its tags.
     pub(crate) tags: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) tokens: Tokens,
@@ -79,6 +82,7 @@ impl Region {
             permissions: BTreeMap::new(),
             attachments: BTreeMap::new(),
             associations: BTreeMap::new(),
+            clusters: BTreeMap::new(),
             tags: BTreeMap::new(),
             tokens: Tokens::default(),
         }

@@ -43,6 +43,18 @@ fn cluster(shell: &mut Shell, lab_up: &str) -> Result<()> {
 }
 
 fn groups(shell: &mut Shell) -> Result<()> {
+    shell.tell("The cluster's own group and VPC, as EKS tells them");
+    for (variable, what) in
+        [("CLUSTER_SECURITY_GROUP_ID", "clusterSecurityGroupId"), ("VPC_ID", "vpcId")]
+    {
+        shell.assign(
+            variable,
+            &format!(
+                "aws eks describe-cluster --name $CLUSTER_NAME \
+                 --query cluster.resourcesVpcConfig.{what} --output text"
+            ),
+        )?;
+    }
     shell.tell("A group for the application, and one for the database that lets only it in");
     for (variable, name, what) in
         [("APP_SG", "app", "application"), ("DB_SG", "database", "PostgreSQL")]

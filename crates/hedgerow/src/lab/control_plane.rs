@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::SERVICE_BLOCK;
+use super::eks;
 use super::preflight::Tools;
 use super::process::{Process, Start, start};
 use super::state::{LabDir, State};
@@ -57,6 +58,7 @@ fn relay(dir: &LabDir, state: &State, tools: &Tools) -> Result<Process> {
         format!("--listen=127.0.0.1:{}", state.api_port),
         format!("--netns={}", state.control_plane.netns(&state.name).display()),
         format!("--to={}:443", state.control_plane.address),
+        format!("--gate={}", eks::gate(state)),
     ];
     let program = tools.hedgerow.clone();
     start(dir, Start { component: "relay", program, args, netns: None })

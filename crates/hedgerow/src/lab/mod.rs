@@ -7,6 +7,7 @@
 //!    │ ── control_plane  etcd, API server, controller-manager, scheduler in an instance's network
 //!    │ ── node ─► node_init   an instance with namespaces of its own: containerd, kubelet, kube-proxy
 //!    │ ── relay        the API server on a loopback port of the machine
+//!    │ ── eks          tells the VPC of the cluster; who may use the relay is decided there
 //!    └ ── manifests, cluster   what is installed, and when it is ready
 //!   down        by what state and process recorded; works on any half-made lab
 //!   status, env, exec, logs    for users
@@ -19,6 +20,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod down;
 pub mod ec2;
+pub mod eks;
 pub mod env;
 pub mod exec;
 pub mod logs;

@@ -16,7 +16,7 @@ use super::pki::ClusterPki;
 use super::preflight::{self, Tools};
 use super::process::{Process, Start, start};
 use super::state::{LabDir, LabName, State};
-use super::{REGION, cluster, control_plane, down, manifests, node, process};
+use super::{REGION, cluster, control_plane, down, eks, manifests, node, process};
 use crate::cli::UpArgs;
 use crate::progress::Progress;
 
@@ -112,6 +112,7 @@ async fn bring_up(
         &admin_server,
         &dir.kubeconfig(),
     )?;
+    eks::register(&state, &admin_server, &pki.ca.certificate).await?;
     processes.extend(control_plane::start_api(&dir, &state, tools)?);
     let mut nodes = Vec::new();
     for instance in &state.nodes {
