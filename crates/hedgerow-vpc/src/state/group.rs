@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use hedgerow_core::sg::{self, Direction, Ipv4Prefix, Peer, Rule, Traffic};
+use hedgerow_core::sg::{self, Direction, Ipv4Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::region::{Resource, find};
-use super::rule::{PermissionItem, permission_items};
-use super::select::{Field, describe_request, select};
+use super::rule::{RuleRecord, plain_text};
+use super::rule_peer::RulePeer;
+use super::rule_traffic::RuleTraffic;
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::{ACCOUNT, Context, Region, vpc};
 use crate::api::error::Ec2Error;
@@ -27,13 +28,6 @@ pub struct SecurityGroup {
     pub(crate) rules: Vec<RuleRecord>,
 }
 
-/// A rule and what only people read of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RuleRecord {
-    pub rule: Rule,
-    pub description: Option<String>,
-}
-
 impl Resource for SecurityGroup {
     const NOT_FOUND: &'static str = "InvalidGroup.NotFound";
     const NOUN: &'static str = "security group";
@@ -51,13 +45,18 @@ impl SecurityGroup {
 
     /// Rules of one direction.
     pub(crate) fn rules(&self, direction: Direction) -> impl Iterator<Item = &RuleRecord> {
-        self.rules.iter().filter(move |record| record.rule.direction == direction)
+        self.rules.iter().filter(move |rule| rule.direction == direction)
     }
 
-    /// The group as the fabric needs it.
-    pub(crate) fn view(&self) -> sg::Group {
-        let rules = self.rules.iter().map(|record| record.rule.clone()).collect();
+    /// The group as the fabric needs it: prefix lists are their entries, IPv6 is left out.
+    pub(crate) fn view(&self, region: &Region) -> sg::Group {
+        let rules = self.rules.iter().flat_map(|rule| rule.compile(region)).collect();
         sg::Group { id: self.id.as_str().into(), rules }
+    }
+
+    /// Whether a rule names `peer`.
+    pub(crate) fn refers_to(&self, peer: &RulePeer) -> bool {
+        self.rules.iter().any(|rule| rule.peer == *peer)
     }
 }
 
@@ -65,7 +64,7 @@ impl Region {
     /// The effect that tells the fabric of the group as it is now.
     pub(crate) fn put_group(&self, id: &str) -> Effect {
         let group = &self.groups[id];
-        Effect::PutGroup { vpc: self.vpcs[&group.vpc].key, group: group.view() }
+        Effect::PutGroup { vpc: self.vpcs[&group.vpc].key, group: group.view(self) }
     }
 }
 
@@ -95,14 +94,12 @@ pub(crate) fn create(
     request: CreateSecurityGroup,
 ) -> Result<CreatedGroup, Ec2Error> {
     let CreateSecurityGroup { group_name: name, group_description: description, .. } = request;
-    check_text("groupName", &name)?;
-    check_text("groupDescription", &description)?;
-    if name.starts_with("sg-") {
-        let why = "A group's name may not start with sg-.";
-        return Err(Ec2Error::value("groupName", &name, why));
-    }
+    check_text("GroupDescription", &description)?;
+    check_text("GroupName", &name)?;
+    check_name(&name)?;
     let vpc = vpc::named_or_default(cx.region, request.vpc_id.as_deref())?.id.clone();
-    if cx.region.group_in(&vpc, &name).is_some() {
+    let same = |group: &&SecurityGroup| group.vpc == vpc && group.name.eq_ignore_ascii_case(&name);
+    if cx.region.groups.values().any(|group| same(&group)) {
         let message = format!("The security group '{name}' already exists for VPC '{vpc}'");
         return Err(Ec2Error::new("InvalidGroup.Duplicate", message));
     }
@@ -117,17 +114,38 @@ pub(crate) fn create(
     })
 }
 
-/// Names and descriptions: 1 to 255 printable ASCII characters.
+/// Names and descriptions: 1 to 255 of the characters that EC2 lists (CreateSecurityGroup, EC2 API
+/// Reference).
 fn check_text(parameter: &str, text: &str) -> Result<(), Ec2Error> {
-    let printable = text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
-    if text.is_empty() || text.len() > 255 || !printable {
-        let why = "It must be 1 to 255 printable ASCII characters.";
-        return Err(Ec2Error::value(parameter, text, why));
+    let why = match text {
+        "" => {
+            let message = format!("The request must contain the parameter {parameter}");
+            return Err(Ec2Error::new("MissingParameter", message));
+        }
+        text if plain_text(text) => return Ok(()),
+        text if !text.is_ascii() => "Character sets beyond ASCII are not supported.",
+        _ => {
+            "Valid values are strings less than 256 characters from the following set:  \
+             a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
+        }
+    };
+    Err(Ec2Error::value(parameter, text, why))
+}
+
+/// Names that groups are not given.
+fn check_name(name: &str) -> Result<(), Ec2Error> {
+    if name.starts_with("sg-") {
+        let why = "Group names may not be in the format sg-*.";
+        return Err(Ec2Error::value("GroupName", name, why));
+    }
+    if name.eq_ignore_ascii_case(DEFAULT) {
+        let message = format!("Cannot use reserved security group name: {DEFAULT}");
+        return Err(Ec2Error::new("InvalidParameterValue", message));
     }
     Ok(())
 }
 
-fn arn(region: &Region, id: &str) -> String {
+pub(super) fn arn(region: &Region, id: &str) -> String {
     format!("arn:aws:ec2:{}:{ACCOUNT}:security-group/{id}", region.name)
 }
 
@@ -140,7 +158,7 @@ fn make(
     tags: TagMap,
 ) -> String {
     let id = cx.mint.id("sg");
-    let all_egress = any(cx, Direction::Egress, Peer::V4(Ipv4Prefix::ANY));
+    let all_egress = any(cx, Direction::Egress, RulePeer::V4(Ipv4Prefix::ANY));
     let group = SecurityGroup {
         id: id.clone(),
         vpc: vpc.to_owned(),
@@ -153,129 +171,48 @@ fn make(
     id
 }
 
-fn any(cx: &mut Context<'_>, direction: Direction, peer: Peer) -> RuleRecord {
-    let id = sg::RuleId(cx.mint.id("sgr"));
-    RuleRecord { rule: Rule { id, direction, traffic: Traffic::All, peer }, description: None }
+fn any(cx: &mut Context<'_>, direction: Direction, peer: RulePeer) -> RuleRecord {
+    let id = cx.mint.id("sgr");
+    RuleRecord { id, direction, traffic: RuleTraffic::ALL, peer, description: None }
 }
 
 /// Makes a VPC's default group, whose members reach each other; cannot fail.
 pub(crate) fn make_default(cx: &mut Context<'_>, vpc: &str) {
     let description = "default VPC security group".to_owned();
     let id = make(cx, vpc, DEFAULT.to_owned(), description, TagMap::new());
-    let members = any(cx, Direction::Ingress, Peer::Group(id.as_str().into()));
+    let members = any(cx, Direction::Ingress, RulePeer::Group(id.clone()));
     cx.region.groups.get_mut(&id).expect("just made").rules.push(members);
     cx.effects.push(cx.region.put_group(&id));
 }
 
-describe_request!(
-    DescribeSecurityGroups,
-    "GroupId",
-    #[serde(default, rename = "GroupName")]
-    names: Vec<String>,
-);
-
-/// Answer of DescribeSecurityGroups.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct GroupSet {
-    security_group_info: Vec<GroupItem>,
-    next_token: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct GroupItem {
-    group_id: String,
-    group_name: String,
-    group_description: String,
-    owner_id: &'static str,
-    vpc_id: String,
-    security_group_arn: String,
-    ip_permissions: Vec<PermissionItem>,
-    ip_permissions_egress: Vec<PermissionItem>,
-    tag_set: Vec<TagItem>,
-}
-
-macro_rules! rule_fields {
-    ($direction:expr, $read:expr) => {
-        |_, group| {
-            let read: fn(&PermissionItem) -> Vec<String> = $read;
-            permission_items(group, $direction).iter().flat_map(read).collect()
-        }
-    };
-}
-
-const FILTERS: &[Field<SecurityGroup>] = &[
-    ("group-id", |_, g| vec![g.id.clone()]),
-    ("group-name", |_, g| vec![g.name.clone()]),
-    ("description", |_, g| vec![g.description.clone()]),
-    ("vpc-id", |_, g| vec![g.vpc.clone()]),
-    ("owner-id", |_, _| vec![ACCOUNT.into()]),
-    ("ip-permission.cidr", rule_fields!(Direction::Ingress, PermissionItem::cidrs)),
-    ("ip-permission.from-port", rule_fields!(Direction::Ingress, PermissionItem::first_port)),
-    ("ip-permission.to-port", rule_fields!(Direction::Ingress, PermissionItem::last_port)),
-    ("ip-permission.protocol", rule_fields!(Direction::Ingress, PermissionItem::protocol)),
-    ("ip-permission.group-id", rule_fields!(Direction::Ingress, PermissionItem::group_ids)),
-    ("egress.ip-permission.cidr", rule_fields!(Direction::Egress, PermissionItem::cidrs)),
-    ("egress.ip-permission.from-port", rule_fields!(Direction::Egress, PermissionItem::first_port)),
-    ("egress.ip-permission.to-port", rule_fields!(Direction::Egress, PermissionItem::last_port)),
-    ("egress.ip-permission.protocol", rule_fields!(Direction::Egress, PermissionItem::protocol)),
-    ("egress.ip-permission.group-id", rule_fields!(Direction::Egress, PermissionItem::group_ids)),
-];
-
-pub(crate) fn describe(
-    cx: &mut Context<'_>,
-    request: DescribeSecurityGroups,
-) -> Result<GroupSet, Ec2Error> {
-    let region = &*cx.region;
-    let mut wanted = request.selection();
-    // Names mean groups of the default VPC only.
-    let by_name = request
-        .names
-        .iter()
-        .map(|name| {
-            let vpc = vpc::named_or_default(region, None)?;
-            let group = region.group_in(&vpc.id, name).ok_or_else(|| unknown_name(name, &vpc.id));
-            group.map(|group| group.id.clone())
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let ids: Vec<String> = by_name.into_iter().chain(request.ids.iter().cloned()).collect();
-    wanted.ids = &ids;
-    let (groups, next_token) = select(region, &region.groups, FILTERS, &wanted)?;
-    let security_group_info = groups.into_iter().map(|group| group_item(region, group)).collect();
-    Ok(GroupSet { security_group_info, next_token })
-}
-
-fn unknown_name(name: &str, vpc: &str) -> Ec2Error {
-    let message = format!("The security group '{name}' does not exist in VPC '{vpc}'");
+pub(super) fn unknown_name(name: &str, vpc: &str) -> Ec2Error {
+    let message = format!("The security group '{name}' does not exist in default VPC '{vpc}'");
     Ec2Error::new("InvalidGroup.NotFound", message)
 }
 
-fn group_item(region: &Region, group: &SecurityGroup) -> GroupItem {
-    GroupItem {
-        group_id: group.id.clone(),
-        group_name: group.name.clone(),
-        group_description: group.description.clone(),
-        owner_id: ACCOUNT,
-        vpc_id: group.vpc.clone(),
-        security_group_arn: arn(region, &group.id),
-        ip_permissions: permission_items(group, Direction::Ingress),
-        ip_permissions_egress: permission_items(group, Direction::Egress),
-        tag_set: region.tag_items(&group.id),
+/// Refuses what cannot be a group's id.
+///
+/// # Errors
+/// `InvalidGroupId.Malformed`
+pub(super) fn check_id(id: &str) -> Result<(), Ec2Error> {
+    if !id.starts_with("sg-") {
+        let message = format!("Invalid id: \"{id}\" (expecting \"sg-...\")");
+        return Err(Ec2Error::new("InvalidGroupId.Malformed", message));
     }
+    Ok(())
 }
 
 /// The group that a request names by id, or by name in the default VPC.
 ///
 /// # Errors
-/// `InvalidGroup.NotFound`; `MissingParameter` where neither is given.
+/// `InvalidGroup.NotFound`, `InvalidGroupId.Malformed`; `MissingParameter` where neither is given.
 pub(crate) fn named<'r>(
     region: &'r Region,
     id: Option<&str>,
     name: Option<&str>,
 ) -> Result<&'r SecurityGroup, Ec2Error> {
     match (id, name) {
-        (Some(id), _) => find(&region.groups, id),
+        (Some(id), _) => check_id(id).and_then(|()| find(&region.groups, id)),
         (None, Some(name)) => {
             let vpc = vpc::named_or_default(region, None)?;
             region.group_in(&vpc.id, name).ok_or_else(|| unknown_name(name, &vpc.id))
@@ -316,13 +253,9 @@ pub(crate) fn delete(
         );
         return Err(Ec2Error::new("CannotDelete", message));
     }
-    let peer = Peer::Group(id.as_str().into());
+    let peer = RulePeer::Group(id.clone());
     let in_use = region.interfaces.values().any(|interface| interface.groups.contains(&id))
-        || region
-            .groups
-            .values()
-            .filter(|other| other.id != id)
-            .any(|other| other.rules.iter().any(|record| record.rule.peer == peer));
+        || region.groups.values().any(|other| other.id != id && other.refers_to(&peer));
     if in_use {
         let message = format!("resource {id} has a dependent object");
         return Err(Ec2Error::new("DependencyViolation", message));
@@ -334,8 +267,8 @@ pub(crate) fn delete(
 /// Removes a group that nothing refers to.
 pub(crate) fn remove(cx: &mut Context<'_>, id: &str) {
     let Some(group) = cx.region.groups.remove(id) else { return };
-    for record in &group.rules {
-        cx.region.tags.remove(&record.rule.id.0);
+    for rule in &group.rules {
+        cx.region.tags.remove(&rule.id);
     }
     cx.region.tags.remove(id);
     let vpc = cx.region.vpcs[&group.vpc].key;

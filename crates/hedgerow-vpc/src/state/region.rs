@@ -8,6 +8,8 @@ use super::eks::Cluster;
 use super::group::SecurityGroup;
 use super::instance::Instance;
 use super::interface::{Interface, Permission};
+use super::prefix_list::PrefixList;
+use super::prefix_list_owned;
 use super::subnet::Subnet;
 use super::time::Timestamp;
 use super::tokens::Tokens;
@@ -24,6 +26,8 @@ pub struct Region {
     pub(crate) vpcs: BTreeMap<String, Vpc>,
     pub(crate) subnets: BTreeMap<String, Subnet>,
     pub(crate) groups: BTreeMap<String, SecurityGroup>,
+    /// Prefix lists, those of AWS too.
+    pub(crate) prefix_lists: BTreeMap<String, PrefixList>,
     pub(crate) interfaces: BTreeMap<String, Interface>,
     pub(crate) instances: BTreeMap<String, Instance>,
     pub(crate) permissions: BTreeMap<String, Permission>,
@@ -77,6 +81,7 @@ impl Region {
             vpcs: BTreeMap::new(),
             subnets: BTreeMap::new(),
             groups: BTreeMap::new(),
+            prefix_lists: prefix_list_owned::lists(name),
             interfaces: BTreeMap::new(),
             instances: BTreeMap::new(),
             permissions: BTreeMap::new(),

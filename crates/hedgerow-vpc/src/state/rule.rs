@@ -1,12 +1,44 @@
-//! Security-group rules between EC2's words and [`hedgerow_core::sg`]'s types.
+//! Security-group rules: the record, what requests say of them, what answers say of them.
 
-use hedgerow_core::sg::{Direction, GroupId, Ipv4Prefix, Peer, Traffic};
+use hedgerow_core::sg::{Direction, Rule, RuleId};
 use serde::{Deserialize, Serialize};
 
-use super::group::{RuleRecord, SecurityGroup, named};
+use super::group::{SecurityGroup, named};
+use super::region::find;
+use super::rule_peer::RulePeer;
+use super::rule_traffic::{RuleTraffic, Words};
 use super::tags::TagItem;
 use super::{ACCOUNT, Region};
 use crate::api::error::Ec2Error;
+
+/// A rule of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuleRecord {
+    /// `sgr-…`.
+    pub id: String,
+    pub direction: Direction,
+    pub traffic: RuleTraffic,
+    pub peer: RulePeer,
+    /// For people.
+    pub description: Option<String>,
+}
+
+impl RuleRecord {
+    /// The rule as the fabric knows it: one core rule per peer, all of the record's id; none where
+    /// no IPv4 packet can match.
+    pub fn compile(&self, region: &Region) -> Vec<Rule> {
+        let Some(traffic) = self.traffic.on_ipv4() else { return Vec::new() };
+        let peers = self.peer.expand(region).into_iter();
+        let rule =
+            |peer| Rule { id: RuleId(self.id.clone()), direction: self.direction, traffic, peer };
+        peers.map(rule).collect()
+    }
+
+    /// Whether the rule says what `wanted` says, descriptions aside.
+    pub fn says(&self, direction: Direction, wanted: &WantedRule) -> bool {
+        self.direction == direction && self.traffic == wanted.traffic && self.peer == wanted.peer
+    }
+}
 
 /// A permission in requests: traffic and any number of peers.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -20,9 +52,9 @@ pub(crate) struct Permission {
     #[serde(default)]
     pub ip_ranges: Vec<RangePeer>,
     #[serde(default)]
-    pub ipv6_ranges: Vec<serde::de::IgnoredAny>,
+    pub ipv6_ranges: Vec<Range6Peer>,
     #[serde(default)]
-    pub prefix_list_ids: Vec<serde::de::IgnoredAny>,
+    pub prefix_list_ids: Vec<ListPeer>,
 }
 
 /// Another group as peer, in requests.
@@ -33,10 +65,14 @@ pub(crate) struct GroupPeer {
     pub group_name: Option<String>,
     pub user_id: Option<String>,
     pub vpc_id: Option<String>,
+    pub vpc_peering_connection_id: Option<String>,
+    /// An answer's field that clients send back; says nothing in a request.
+    #[serde(rename = "PeeringStatus")]
+    pub _peering_status: Option<String>,
     pub description: Option<String>,
 }
 
-/// A prefix as peer, in requests.
+/// An IPv4 prefix as peer, in requests.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct RangePeer {
@@ -44,71 +80,83 @@ pub(crate) struct RangePeer {
     pub description: Option<String>,
 }
 
+/// An IPv6 prefix as peer, in requests.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct Range6Peer {
+    pub cidr_ipv6: String,
+    pub description: Option<String>,
+}
+
+/// A prefix list as peer, in requests.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct ListPeer {
+    pub prefix_list_id: String,
+    pub description: Option<String>,
+}
+
 /// A rule that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WantedRule {
-    pub traffic: Traffic,
-    pub peer: Peer,
+    pub traffic: RuleTraffic,
+    pub peer: RulePeer,
     pub description: Option<String>,
 }
 
 impl WantedRule {
     /// EC2's words for the rule in messages.
     pub fn describe(&self) -> String {
-        let peer = match &self.peer {
-            Peer::V4(prefix) => prefix.to_string(),
-            Peer::Group(group) => group.to_string(),
-        };
-        let words = Words::of(self.traffic);
-        if self.traffic == Traffic::All {
+        let peer = &self.peer;
+        let Words { protocol, from, to } = self.traffic.words();
+        if self.traffic == RuleTraffic::ALL {
             return format!("peer: {peer}, ALL, ALLOW");
         }
-        let protocol = words.protocol.to_ascii_uppercase();
-        match (words.from, words.to) {
+        let protocol = protocol.to_ascii_uppercase();
+        match (from, to) {
             (Some(from), Some(to)) => {
                 format!("peer: {peer}, {protocol}, from port: {from}, to port: {to}, ALLOW")
             }
             _ => format!("peer: {peer}, {protocol}, ALLOW"),
         }
     }
+
+    /// The error of a rule that its group has already.
+    pub fn duplicate(&self) -> Ec2Error {
+        let message = format!("the specified rule \"{}\" already exists", self.describe());
+        Ec2Error::new("InvalidPermission.Duplicate", message)
+    }
 }
 
 /// The rules that a permission asks for, one per peer.
 ///
 /// # Errors
-/// `InvalidParameterValue` for a protocol, port or prefix that cannot be, `InvalidGroup.NotFound`,
-/// `MissingParameter`, `UnsupportedOperation` for IPv6 ranges and prefix lists.
+/// `InvalidParameterValue` for a protocol, port, prefix or description that cannot be,
+/// `InvalidGroup.NotFound`, `InvalidPrefixListID.NotFound`, `MissingParameter`.
 pub(crate) fn wanted(
     region: &Region,
     vpc: &str,
     permission: &Permission,
 ) -> Result<Vec<WantedRule>, Ec2Error> {
-    if !permission.ipv6_ranges.is_empty() || !permission.prefix_list_ids.is_empty() {
-        let message = "Rules here have IPv4 prefixes and security groups as peers, not IPv6 \
-                       prefixes or prefix lists.";
-        return Err(Ec2Error::new("UnsupportedOperation", message));
-    }
-    let traffic = traffic(permission)?;
+    let protocol = permission.ip_protocol.as_deref();
+    let traffic = RuleTraffic::parse(protocol, permission.from_port, permission.to_port)?;
     let mut rules = Vec::new();
-    for RangePeer { cidr_ip, description } in &permission.ip_ranges {
-        let prefix: Ipv4Prefix = cidr_ip.parse().map_err(|_| {
-            let message = format!("CIDR block {cidr_ip} is malformed");
-            Ec2Error::new("InvalidParameterValue", message)
-        })?;
+    let mut add = |peer: RulePeer, description: &Option<String>| {
         let description = check_description(description)?;
-        rules.push(WantedRule { traffic, peer: Peer::V4(prefix), description });
+        rules.push(WantedRule { traffic, peer, description });
+        Ok::<_, Ec2Error>(())
+    };
+    for RangePeer { cidr_ip, description } in &permission.ip_ranges {
+        add(ipv4_peer(cidr_ip)?, description)?;
+    }
+    for Range6Peer { cidr_ipv6, description } in &permission.ipv6_ranges {
+        add(ipv6_peer(cidr_ipv6)?, description)?;
+    }
+    for ListPeer { prefix_list_id, description } in &permission.prefix_list_ids {
+        add(list_peer(region, prefix_list_id)?, description)?;
     }
     for peer in &permission.groups {
-        let group = named(region, peer.group_id.as_deref(), peer.group_name.as_deref())?;
-        let foreign = peer.user_id.as_deref().is_some_and(|user| user != ACCOUNT)
-            || peer.vpc_id.as_deref().is_some_and(|id| id != group.vpc);
-        if foreign || group.vpc != vpc {
-            let message = "You have specified two resources that belong to different networks.";
-            return Err(Ec2Error::new("InvalidGroup.NotFound", message));
-        }
-        let description = check_description(&peer.description)?;
-        let peer = Peer::Group(group.id.as_str().into());
-        rules.push(WantedRule { traffic, peer, description });
+        add(group_peer(region, vpc, peer)?, &peer.description)?;
     }
     if rules.is_empty() {
         return Err(Ec2Error::missing("ipPermissions.1.ipRanges or ipPermissions.1.groups"));
@@ -116,90 +164,68 @@ pub(crate) fn wanted(
     Ok(rules)
 }
 
-fn check_description(text: &Option<String>) -> Result<Option<String>, Ec2Error> {
-    if let Some(text) = text.as_ref().filter(|text| text.chars().count() > 255) {
-        let why = "A rule's description has at most 255 characters.";
-        return Err(Ec2Error::value("description", text, why));
-    }
-    Ok(text.clone().filter(|text| !text.is_empty()))
+fn malformed(cidr: &str) -> Ec2Error {
+    Ec2Error::new("InvalidParameterValue", format!("CIDR block {cidr} is malformed"))
 }
 
-fn traffic(permission: &Permission) -> Result<Traffic, Ec2Error> {
-    let protocol = permission.ip_protocol.as_deref();
-    let protocol = protocol.ok_or_else(|| Ec2Error::missing("ipProtocol"))?.to_ascii_lowercase();
-    let (from, to) = (permission.from_port, permission.to_port);
-    match protocol.as_str() {
-        "-1" | "all" => Ok(Traffic::All),
-        "tcp" | "6" => ports(from, to).map(|(from, to)| Traffic::Tcp { from, to }),
-        "udp" | "17" => ports(from, to).map(|(from, to)| Traffic::Udp { from, to }),
-        "icmp" | "1" => icmp(from.unwrap_or(-1), to.unwrap_or(-1)),
-        "icmpv6" => Ok(Traffic::Other(58)),
-        other => other.parse().map(Traffic::Other).map_err(|_| {
-            let message = format!("Invalid value '{other}' for IP protocol. Unknown protocol.");
-            Ec2Error::new("InvalidParameterValue", message)
-        }),
-    }
+/// The IPv4 prefix that a request writes.
+pub(crate) fn ipv4_peer(cidr: &str) -> Result<RulePeer, Ec2Error> {
+    cidr.parse().map(RulePeer::V4).map_err(|_| malformed(cidr))
 }
 
-fn ports(from: Option<i32>, to: Option<i32>) -> Result<(u16, u16), Ec2Error> {
-    let refuse = |message: String| Err(Ec2Error::new("InvalidParameterValue", message));
-    let (Some(from), Some(to)) = (from, to) else {
-        return refuse(
-            "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange."
-                .into(),
+/// The IPv6 prefix that a request writes.
+pub(crate) fn ipv6_peer(cidr: &str) -> Result<RulePeer, Ec2Error> {
+    cidr.parse().map(RulePeer::V6).map_err(|_| malformed(cidr))
+}
+
+/// The prefix list that a request names.
+pub(crate) fn list_peer(region: &Region, id: &str) -> Result<RulePeer, Ec2Error> {
+    super::prefix_list::named(region, id).map(|list| RulePeer::PrefixList(list.id.clone()))
+}
+
+/// The group that a rule of a group in `vpc` names as peer.
+pub(crate) fn group_peer(
+    region: &Region,
+    vpc: &str,
+    peer: &GroupPeer,
+) -> Result<RulePeer, Ec2Error> {
+    if let Some(id) = &peer.vpc_peering_connection_id {
+        let message = format!("The vpcPeeringConnection ID '{id}' does not exist");
+        return Err(Ec2Error::new("InvalidVpcPeeringConnectionID.NotFound", message));
+    }
+    let in_default = find(&region.vpcs, vpc).is_ok_and(|vpc| vpc.is_default);
+    if let (None, Some(name), false) = (&peer.group_id, &peer.group_name, in_default) {
+        let message = format!(
+            "Invalid value '{name}' for groupName. You may not reference Amazon VPC security \
+             groups by name. Please use the corresponding id for this operation."
         );
-    };
-    match (u16::try_from(from), u16::try_from(to)) {
-        (Ok(from), Ok(to)) if from <= to => Ok((from, to)),
-        (Ok(_), Ok(_)) => refuse(format!(
-            "Invalid TCP/UDP port range ({from}:{to}): the first port is above the last"
-        )),
-        (Err(_), _) => refuse(format!("TCP/UDP port ({from}) out of range")),
-        (_, Err(_)) => refuse(format!("TCP/UDP port ({to}) out of range")),
+        return Err(Ec2Error::new("InvalidParameterValue", message));
     }
+    let group = named(region, peer.group_id.as_deref(), peer.group_name.as_deref())?;
+    let foreign = peer.user_id.as_deref().is_some_and(|user| user != ACCOUNT)
+        || peer.vpc_id.as_deref().is_some_and(|id| id != group.vpc);
+    if foreign || group.vpc != vpc {
+        let message = "You have specified two resources that belong to different networks.";
+        return Err(Ec2Error::new("InvalidGroup.NotFound", message));
+    }
+    Ok(RulePeer::Group(group.id.clone()))
 }
 
-fn icmp(kind: i32, code: i32) -> Result<Traffic, Ec2Error> {
-    let part = |name: &str, value: i32| match value {
-        -1 => Ok(None),
-        value => u8::try_from(value).map(Some).map_err(|_| {
-            let message = format!("ICMP {name} ({value}) out of range");
-            Ec2Error::new("InvalidParameterValue", message)
-        }),
-    };
-    match (part("type", kind)?, part("code", code)?) {
-        (None, Some(code)) => {
-            let message = format!("ICMP code ({code}) must not be specified without type");
+/// Whether EC2 takes the text in a group's name or description, or a rule's description.
+pub(crate) fn plain_text(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
+    text.len() <= 255 && text.chars().all(fits)
+}
+
+/// A rule's description; an empty one is none.
+pub(crate) fn check_description(text: &Option<String>) -> Result<Option<String>, Ec2Error> {
+    match text.as_deref() {
+        None | Some("") => Ok(None),
+        Some(text) if plain_text(text) => Ok(Some(text.to_owned())),
+        Some(_) => {
+            let message = "Invalid rule description. Valid descriptions are strings less than 256 \
+                           characters from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*";
             Err(Ec2Error::new("InvalidParameterValue", message))
-        }
-        (kind, code) => Ok(Traffic::Icmp { kind, code }),
-    }
-}
-
-/// EC2's words for a [`Traffic`].
-struct Words {
-    protocol: String,
-    /// First port or ICMP type.
-    from: Option<i32>,
-    /// Last port or ICMP code.
-    to: Option<i32>,
-}
-
-impl Words {
-    fn of(traffic: Traffic) -> Words {
-        let words = |protocol: &str, from: Option<i32>, to: Option<i32>| Words {
-            protocol: protocol.to_owned(),
-            from,
-            to,
-        };
-        let part = |value: Option<u8>| Some(value.map_or(-1, i32::from));
-        match traffic {
-            Traffic::All => words("-1", None, None),
-            Traffic::Tcp { from, to } => words("tcp", Some(from.into()), Some(to.into())),
-            Traffic::Udp { from, to } => words("udp", Some(from.into()), Some(to.into())),
-            Traffic::Icmp { kind, code } => words("icmp", part(kind), part(code)),
-            Traffic::Other(58) => words("icmpv6", None, None),
-            Traffic::Other(number) => words(&number.to_string(), None, None),
         }
     }
 }
@@ -213,8 +239,8 @@ pub(crate) struct PermissionItem {
     to_port: Option<i32>,
     groups: Vec<GroupPeerItem>,
     ip_ranges: Vec<RangePeerItem>,
-    ipv6_ranges: Vec<RangePeerItem>,
-    prefix_list_ids: Vec<RangePeerItem>,
+    ipv6_ranges: Vec<Range6PeerItem>,
+    prefix_list_ids: Vec<ListPeerItem>,
 }
 
 #[derive(Debug, Serialize)]
@@ -232,61 +258,67 @@ struct RangePeerItem {
     description: Option<String>,
 }
 
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Range6PeerItem {
+    cidr_ipv6: String,
+    description: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListPeerItem {
+    prefix_list_id: String,
+    description: Option<String>,
+}
+
 impl PermissionItem {
-    pub fn cidrs(&self) -> Vec<String> {
-        self.ip_ranges.iter().map(|range| range.cidr_ip.clone()).collect()
+    fn new(traffic: RuleTraffic) -> Self {
+        let Words { protocol, from, to } = traffic.words();
+        PermissionItem {
+            ip_protocol: protocol,
+            from_port: from,
+            to_port: to,
+            groups: Vec::new(),
+            ip_ranges: Vec::new(),
+            ipv6_ranges: Vec::new(),
+            prefix_list_ids: Vec::new(),
+        }
     }
 
-    pub fn group_ids(&self) -> Vec<String> {
-        self.groups.iter().map(|group| group.group_id.clone()).collect()
-    }
-
-    pub fn first_port(&self) -> Vec<String> {
-        self.from_port.iter().map(i32::to_string).collect()
-    }
-
-    pub fn last_port(&self) -> Vec<String> {
-        self.to_port.iter().map(i32::to_string).collect()
-    }
-
-    pub fn protocol(&self) -> Vec<String> {
-        vec![self.ip_protocol.clone()]
+    fn add(&mut self, peer: &RulePeer, description: Option<String>) {
+        match peer {
+            RulePeer::V4(prefix) => {
+                self.ip_ranges.push(RangePeerItem { cidr_ip: prefix.to_string(), description });
+            }
+            RulePeer::V6(prefix) => {
+                let cidr_ipv6 = prefix.to_string();
+                self.ipv6_ranges.push(Range6PeerItem { cidr_ipv6, description });
+            }
+            RulePeer::Group(id) => {
+                let group_id = id.clone();
+                self.groups.push(GroupPeerItem { user_id: ACCOUNT, group_id, description });
+            }
+            RulePeer::PrefixList(id) => {
+                let prefix_list_id = id.clone();
+                self.prefix_list_ids.push(ListPeerItem { prefix_list_id, description });
+            }
+        }
     }
 }
 
-/// A group's rules of one direction as EC2 lists them: peers of equal traffic together.
-pub(crate) fn permission_items(group: &SecurityGroup, direction: Direction) -> Vec<PermissionItem> {
-    let mut items: Vec<(Traffic, PermissionItem)> = Vec::new();
-    for RuleRecord { rule, description } in group.rules(direction) {
-        let position = match items.iter().position(|(traffic, _)| *traffic == rule.traffic) {
-            Some(position) => position,
-            None => {
-                let Words { protocol, from, to } = Words::of(rule.traffic);
-                let item = PermissionItem {
-                    ip_protocol: protocol,
-                    from_port: from,
-                    to_port: to,
-                    groups: Vec::new(),
-                    ip_ranges: Vec::new(),
-                    ipv6_ranges: Vec::new(),
-                    prefix_list_ids: Vec::new(),
-                };
-                items.push((rule.traffic, item));
-                items.len() - 1
-            }
-        };
-        let item = &mut items[position].1;
-        let description = description.clone();
-        match &rule.peer {
-            Peer::V4(prefix) => {
-                let cidr_ip = prefix.to_string();
-                item.ip_ranges.push(RangePeerItem { cidr_ip, description });
-            }
-            Peer::Group(GroupId(id)) => {
-                let group_id = id.clone();
-                item.groups.push(GroupPeerItem { user_id: ACCOUNT, group_id, description });
-            }
-        }
+/// Rules as EC2 lists them: peers of equal traffic together.
+pub(crate) fn permission_items<'r>(
+    rules: impl IntoIterator<Item = (RuleTraffic, &'r RulePeer, &'r Option<String>)>,
+) -> Vec<PermissionItem> {
+    let mut items: Vec<(RuleTraffic, PermissionItem)> = Vec::new();
+    for (traffic, peer, description) in rules {
+        let position = items.iter().position(|(other, _)| *other == traffic);
+        let position = position.unwrap_or_else(|| {
+            items.push((traffic, PermissionItem::new(traffic)));
+            items.len() - 1
+        });
+        items[position].1.add(peer, description.clone());
     }
     items.into_iter().map(|(_, item)| item).collect()
 }
@@ -304,6 +336,8 @@ pub(crate) struct RuleItem {
     pub from_port: i32,
     pub to_port: i32,
     pub cidr_ipv4: Option<String>,
+    pub cidr_ipv6: Option<String>,
+    pub prefix_list_id: Option<String>,
     referenced_group_info: Option<ReferencedGroup>,
     pub description: Option<String>,
     tag_set: Vec<TagItem>,
@@ -318,18 +352,10 @@ struct ReferencedGroup {
 }
 
 /// A group's rule for an answer.
-pub(crate) fn rule_item(region: &Region, group: &SecurityGroup, record: &RuleRecord) -> RuleItem {
-    let rule = &record.rule;
-    let Words { protocol, from, to } = Words::of(rule.traffic);
-    let (cidr_ipv4, referenced_group_info) = match &rule.peer {
-        Peer::V4(prefix) => (Some(prefix.to_string()), None),
-        Peer::Group(GroupId(id)) => {
-            let vpc_id = group.vpc.clone();
-            (None, Some(ReferencedGroup { group_id: id.clone(), user_id: ACCOUNT, vpc_id }))
-        }
-    };
-    RuleItem {
-        security_group_rule_id: rule.id.0.clone(),
+pub(crate) fn rule_item(region: &Region, group: &SecurityGroup, rule: &RuleRecord) -> RuleItem {
+    let Words { protocol, from, to } = rule.traffic.words();
+    let mut item = RuleItem {
+        security_group_rule_id: rule.id.clone(),
         security_group_rule_arn: format!(
             "arn:aws:ec2:{}:{ACCOUNT}:security-group-rule/{}",
             region.name, rule.id
@@ -340,9 +366,22 @@ pub(crate) fn rule_item(region: &Region, group: &SecurityGroup, record: &RuleRec
         ip_protocol: protocol,
         from_port: from.unwrap_or(-1),
         to_port: to.unwrap_or(-1),
-        cidr_ipv4,
-        referenced_group_info,
-        description: record.description.clone(),
-        tag_set: region.tag_items(&rule.id.0),
+        cidr_ipv4: None,
+        cidr_ipv6: None,
+        prefix_list_id: None,
+        referenced_group_info: None,
+        description: rule.description.clone(),
+        tag_set: region.tag_items(&rule.id),
+    };
+    match &rule.peer {
+        RulePeer::V4(prefix) => item.cidr_ipv4 = Some(prefix.to_string()),
+        RulePeer::V6(prefix) => item.cidr_ipv6 = Some(prefix.to_string()),
+        RulePeer::PrefixList(id) => item.prefix_list_id = Some(id.clone()),
+        RulePeer::Group(id) => {
+            let (group_id, vpc_id) = (id.clone(), group.vpc.clone());
+            item.referenced_group_info =
+                Some(ReferencedGroup { group_id, user_id: ACCOUNT, vpc_id });
+        }
     }
+    item
 }

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::sg::{Direction, Peer, Rule, RuleId};
+use hedgerow_core::sg::Direction;
 use serde::{Deserialize, Serialize};
 
-use super::group::{RuleRecord, SecurityGroup, named};
+use super::group::{SecurityGroup, named};
 use super::region::{Resource, not_found};
-use super::rule::{GroupPeer, Permission, RangePeer, RuleItem, WantedRule, rule_item, wanted};
+use super::rule::{
+    GroupPeer, Permission, PermissionItem, RangePeer, RuleItem, RuleRecord, WantedRule,
+    permission_items, rule_item, wanted,
+};
+use super::rule_peer::RulePeer;
 use super::select::{Field, describe_request, select};
 use super::tags::{TagSpecification, requested};
-use super::{Context, Region};
+use super::{Context, Quotas, Region};
 use crate::api::error::Ec2Error;
 
 /// The four Authorize and Revoke actions: a group and permissions, in the list form or (one rule)
@@ -66,12 +70,42 @@ impl ChangeRules {
     }
 
     fn wanted(&self, region: &Region, vpc: &str) -> Result<Vec<WantedRule>, Ec2Error> {
-        let mut rules = Vec::new();
-        for permission in self.permissions() {
-            rules.extend(wanted(region, vpc, &permission)?);
-        }
-        Ok(rules)
+        wanted_all(region, vpc, &self.permissions())
     }
+}
+
+/// The rules that permissions ask for.
+///
+/// # Errors
+/// Those of [`wanted`]; `InvalidParameterValue` where two of the rules say the same.
+pub(crate) fn wanted_all(
+    region: &Region,
+    vpc: &str,
+    permissions: &[Permission],
+) -> Result<Vec<WantedRule>, Ec2Error> {
+    let mut rules: Vec<WantedRule> = Vec::new();
+    for permission in permissions {
+        for rule in wanted(region, vpc, permission)? {
+            if rules.iter().any(|r| r.traffic == rule.traffic && r.peer == rule.peer) {
+                let message = "The same permission must not appear multiple times";
+                return Err(Ec2Error::new("InvalidParameterValue", message));
+            }
+            rules.push(rule);
+        }
+    }
+    Ok(rules)
+}
+
+/// Whether rules of one direction are too many for one group, by their [`RulePeer::weights`].
+pub(crate) fn over_quota(quotas: &Quotas, weights: impl Iterator<Item = (usize, usize)>) -> bool {
+    let (v4, v6) = weights.fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
+    v4.max(v6) > quotas.rules_per_group
+}
+
+/// The error of a group with too many rules in one direction.
+pub(crate) fn too_many_rules() -> Ec2Error {
+    let message = "The maximum number of rules per security group has been reached.";
+    Ec2Error::new("RulesPerSecurityGroupLimitExceeded", message)
 }
 
 /// Answer of the Authorize actions.
@@ -110,17 +144,13 @@ fn authorize(
     if new.is_empty() {
         return Err(Ec2Error::missing("ipPermissions"));
     }
-    for (position, rule) in new.iter().enumerate() {
-        let same =
-            |other: &WantedRule| (&other.traffic, &other.peer) == (&rule.traffic, &rule.peer);
-        if position_of(group, direction, rule).is_some() || new[..position].iter().any(same) {
-            let message = format!("the specified rule \"{}\" already exists", rule.describe());
-            return Err(Ec2Error::new("InvalidPermission.Duplicate", message));
-        }
+    if let Some(rule) = new.iter().find(|r| position_of(group, direction, r).is_some()) {
+        return Err(rule.duplicate());
     }
-    if group.rules(direction).count() + new.len() > cx.quotas.rules_per_group {
-        let message = "The maximum number of rules per security group has been reached.";
-        return Err(Ec2Error::new("RulesPerSecurityGroupLimitExceeded", message));
+    let present = group.rules(direction).map(|rule| &rule.peer);
+    let peers = present.chain(new.iter().map(|rule| &rule.peer));
+    if over_quota(cx.quotas, peers.map(|peer| peer.weights(cx.region))) {
+        return Err(too_many_rules());
     }
     let kind = "security-group-rule";
     let tags = requested(&request.tag_specifications, &[kind], kind)?;
@@ -128,23 +158,53 @@ fn authorize(
     let id = group.id.clone();
     let first = group.rules.len();
     for WantedRule { traffic, peer, description } in new {
-        let rule_id = RuleId(cx.mint.id("sgr"));
-        cx.region.set_tags(&rule_id.0, tags.clone());
-        let rule = Rule { id: rule_id, direction, traffic, peer };
+        let rule_id = cx.mint.id("sgr");
+        cx.region.set_tags(&rule_id, tags.clone());
         let group = cx.region.groups.get_mut(&id).expect("found above");
-        group.rules.push(RuleRecord { rule, description });
+        group.rules.push(RuleRecord { id: rule_id, direction, traffic, peer, description });
     }
     cx.effects.push(cx.region.put_group(&id));
     let group = &cx.region.groups[&id];
-    let items = group.rules[first..].iter().map(|record| rule_item(cx.region, group, record));
+    let items = group.rules[first..].iter().map(|rule| rule_item(cx.region, group, rule));
     Ok(Authorized { r#return: true, security_group_rule_set: items.collect() })
 }
 
 /// Where in the group's rules one of this traffic and peer is.
-fn position_of(group: &SecurityGroup, direction: Direction, wanted: &WantedRule) -> Option<usize> {
-    group.rules.iter().position(|RuleRecord { rule, .. }| {
-        (rule.direction, &rule.traffic, &rule.peer) == (direction, &wanted.traffic, &wanted.peer)
-    })
+pub(crate) fn position_of(
+    group: &SecurityGroup,
+    direction: Direction,
+    wanted: &WantedRule,
+) -> Option<usize> {
+    group.rules.iter().position(|rule| rule.says(direction, wanted))
+}
+
+/// Where in the group's rules the one with this id is.
+///
+/// # Errors
+/// `InvalidSecurityGroupRuleId.NotFound`, also where the rule is of the other direction;
+/// `InvalidSecurityGroupRuleId.Malformed`
+pub(crate) fn position_of_id(
+    group: &SecurityGroup,
+    direction: Option<Direction>,
+    id: &str,
+) -> Result<usize, Ec2Error> {
+    check_id(id)?;
+    let fits = |rule: &RuleRecord| rule.id == id && direction.is_none_or(|d| d == rule.direction);
+    group.rules.iter().position(fits).ok_or_else(|| not_found::<RuleEntry>(id))
+}
+
+fn check_id(id: &str) -> Result<(), Ec2Error> {
+    if !id.starts_with("sgr-") {
+        let message = format!("Invalid id: \"{id}\" (expecting \"sgr-...\")");
+        return Err(Ec2Error::new("InvalidSecurityGroupRuleId.Malformed", message));
+    }
+    Ok(())
+}
+
+/// The error of a rule that its group does not have.
+pub(crate) fn no_such_permission() -> Ec2Error {
+    let message = "The specified rule does not exist in this security group.";
+    Ec2Error::new("InvalidPermission.NotFound", message)
 }
 
 /// Answer of the Revoke actions.
@@ -152,6 +212,7 @@ fn position_of(group: &SecurityGroup, direction: Direction, wanted: &WantedRule)
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Revoked {
     r#return: bool,
+    unknown_ip_permission_set: Vec<PermissionItem>,
     revoked_security_group_rule_set: Vec<RevokedRule>,
 }
 
@@ -165,6 +226,8 @@ struct RevokedRule {
     from_port: i32,
     to_port: i32,
     cidr_ipv4: Option<String>,
+    cidr_ipv6: Option<String>,
+    prefix_list_id: Option<String>,
     referenced_group_id: Option<String>,
     description: Option<String>,
 }
@@ -183,29 +246,28 @@ pub(crate) fn revoke_egress(
     revoke(cx, request, Direction::Egress)
 }
 
+/// In the default VPC a rule that is not there is listed in the answer, elsewhere it is an error
+/// (RevokeSecurityGroupIngress, EC2 API Reference).
 fn revoke(
     cx: &mut Context<'_>,
     request: ChangeRules,
     direction: Direction,
 ) -> Result<Revoked, Ec2Error> {
     let group = request.group(cx.region)?;
+    let forgiving = cx.region.vpcs.get(&group.vpc).is_some_and(|vpc| vpc.is_default);
     let mut positions = Vec::new();
+    let mut unknown = Vec::new();
     for id in &request.rule_ids {
-        let position = group
-            .rules(direction)
-            .position(|record| record.rule.id.0 == *id)
-            .and_then(|_| group.rules.iter().position(|record| record.rule.id.0 == *id))
-            .ok_or_else(|| not_found::<RuleEntry>(id))?;
-        positions.push(position);
+        positions.push(position_of_id(group, Some(direction), id)?);
     }
     for rule in request.wanted(cx.region, &group.vpc)? {
-        let position = position_of(group, direction, &rule).ok_or_else(|| {
-            let message = "The specified rule does not exist in this security group.";
-            Ec2Error::new("InvalidPermission.NotFound", message)
-        })?;
-        positions.push(position);
+        match position_of(group, direction, &rule) {
+            Some(position) => positions.push(position),
+            None if forgiving => unknown.push(rule),
+            None => return Err(no_such_permission()),
+        }
     }
-    if positions.is_empty() {
+    if positions.is_empty() && unknown.is_empty() {
         let message = "Either 'ipPermissions' or 'securityGroupRuleIds' should be provided.";
         return Err(Ec2Error::new("MissingParameter", message));
     }
@@ -213,23 +275,30 @@ fn revoke(
     positions.dedup();
 
     let id = group.id.clone();
-    let revoked = positions.iter().map(|at| revoked_rule(cx.region, group, *at)).collect();
+    let item = |at: &usize| revoked_rule(cx.region, group, &group.rules[*at]);
+    let revoked: Vec<RevokedRule> = positions.iter().map(item).collect();
     for position in positions.into_iter().rev() {
         let group = cx.region.groups.get_mut(&id).expect("found above");
-        let record = group.rules.remove(position);
-        cx.region.tags.remove(&record.rule.id.0);
+        let rule = group.rules.remove(position);
+        cx.region.tags.remove(&rule.id);
     }
-    cx.effects.push(cx.region.put_group(&id));
-    Ok(Revoked { r#return: true, revoked_security_group_rule_set: revoked })
+    if !revoked.is_empty() {
+        cx.effects.push(cx.region.put_group(&id));
+    }
+    let unknown = unknown.iter().map(|rule| (rule.traffic, &rule.peer, &rule.description));
+    Ok(Revoked {
+        r#return: true,
+        unknown_ip_permission_set: permission_items(unknown),
+        revoked_security_group_rule_set: revoked,
+    })
 }
 
-fn revoked_rule(region: &Region, group: &SecurityGroup, position: usize) -> RevokedRule {
-    let record = &group.rules[position];
-    let item = rule_item(region, group, record);
+fn revoked_rule(region: &Region, group: &SecurityGroup, rule: &RuleRecord) -> RevokedRule {
+    let item = rule_item(region, group, rule);
     RevokedRule {
-        referenced_group_id: match &record.rule.peer {
-            Peer::Group(peer) => Some(peer.0.clone()),
-            Peer::V4(_) => None,
+        referenced_group_id: match &rule.peer {
+            RulePeer::Group(peer) => Some(peer.clone()),
+            _ => None,
         },
         security_group_rule_id: item.security_group_rule_id,
         group_id: item.group_id,
@@ -238,6 +307,8 @@ fn revoked_rule(region: &Region, group: &SecurityGroup, position: usize) -> Revo
         from_port: item.from_port,
         to_port: item.to_port,
         cidr_ipv4: item.cidr_ipv4,
+        cidr_ipv6: item.cidr_ipv6,
+        prefix_list_id: item.prefix_list_id,
         description: item.description,
     }
 }
@@ -265,8 +336,8 @@ impl Region {
     pub(crate) fn rule(&self, id: &str) -> Result<(&SecurityGroup, &RuleRecord), Ec2Error> {
         self.groups
             .values()
-            .flat_map(|group| group.rules.iter().map(move |record| (group, record)))
-            .find(|(_, record)| record.rule.id.0 == id)
+            .flat_map(|group| group.rules.iter().map(move |rule| (group, rule)))
+            .find(|(_, rule)| rule.id == id)
             .ok_or_else(|| not_found::<RuleEntry>(id))
     }
 }
@@ -291,18 +362,19 @@ pub(crate) fn describe(
     request: DescribeSecurityGroupRules,
 ) -> Result<RuleSet, Ec2Error> {
     let region = &*cx.region;
+    request.ids.iter().try_for_each(|id| check_id(id))?;
     let mut entries = BTreeMap::new();
     for group in region.groups.values() {
-        for record in &group.rules {
-            let id = record.rule.id.0.clone();
+        for rule in &group.rules {
+            let id = rule.id.clone();
             entries.insert(id.clone(), RuleEntry { id, group: group.id.clone() });
         }
     }
     let (rules, next_token) = select(region, &entries, FILTERS, &request.selection())?;
     let items = rules.into_iter().map(|entry| {
         let group = &region.groups[&entry.group];
-        let record = group.rules.iter().find(|record| record.rule.id.0 == entry.id);
-        rule_item(region, group, record.expect("listed from this group"))
+        let rule = group.rules.iter().find(|rule| rule.id == entry.id);
+        rule_item(region, group, rule.expect("listed from this group"))
     });
     Ok(RuleSet { security_group_rule_set: items.collect(), next_token })
 }

@@ -1,6 +1,7 @@
 //! What every Describe action shares: ids, filters, pages.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
@@ -87,13 +88,24 @@ pub(crate) fn page<'r, R>(
     key: impl Fn(&'r R) -> &'r str,
     wanted: &Selection<'_>,
 ) -> Result<Page<'r, R>, Ec2Error> {
+    page_within(records, key, wanted, 5..=1000)
+}
+
+/// [`page`] where the action has other page sizes than most.
+pub(crate) fn page_within<'r, R>(
+    records: impl Iterator<Item = &'r R>,
+    key: impl Fn(&'r R) -> &'r str,
+    wanted: &Selection<'_>,
+    sizes: RangeInclusive<usize>,
+) -> Result<Page<'r, R>, Ec2Error> {
     let limit = match wanted.max_results {
         Some(_) if !wanted.ids.is_empty() => {
             let message = "The list of ids cannot be used with the parameter maxResults";
             return Err(Ec2Error::new("InvalidParameterCombination", message));
         }
-        Some(n) if !(5..=1000).contains(&n) => {
-            return Err(Ec2Error::value("maxResults", n, "Expecting a value from 5 to 1000."));
+        Some(n) if !sizes.contains(&n) => {
+            let why = format!("Expecting a value from {} to {}.", sizes.start(), sizes.end());
+            return Err(Ec2Error::value("maxResults", n, &why));
         }
         Some(n) => n,
         None => usize::MAX,

@@ -115,6 +115,7 @@ impl Region {
             "subnet" => find(&self.subnets, id).map(|_| "subnet"),
             "sg" => find(&self.groups, id).map(|_| "security-group"),
             "sgr" => self.rule(id).map(|_| "security-group-rule"),
+            "pl" => find(&self.prefix_lists, id).map(|_| "prefix-list"),
             "eni" => find(&self.interfaces, id).map(|_| "network-interface"),
             "i" => find(&self.instances, id).map(|_| "instance"),
             _ => Err(Ec2Error::new("InvalidID", format!("The ID '{id}' is not valid"))),

@@ -25,7 +25,27 @@ fn groups() {
             "InvalidParameterValue",
             "CreateSecurityGroup GroupName=sg-1 GroupDescription=a VpcId={vpc}",
         )
+        .fails(
+            "InvalidGroup.Duplicate",
+            "CreateSecurityGroup GroupName=APP GroupDescription=a VpcId={vpc}",
+        )
+        .says(
+            "Cannot use reserved security group name: default",
+            "CreateSecurityGroup GroupName=Default GroupDescription=a VpcId={vpc}",
+        )
+        .fails(
+            "InvalidVpcID.NotFound",
+            "CreateSecurityGroup GroupName=x GroupDescription=a VpcId=vpc-1",
+        )
+        .fails(
+            "DryRunOperation",
+            "CreateSecurityGroup GroupName=x GroupDescription=a VpcId={vpc} DryRun=true",
+        )
         .fails("MissingParameter", "CreateSecurityGroup GroupName=x VpcId={vpc}")
+        .fails("InvalidGroupId.Malformed", "DescribeSecurityGroups GroupId.1=app")
+        .fails("InvalidGroup.NotFound", "DescribeSecurityGroups GroupName.1=nobody")
+        .fails("DryRunOperation", "DeleteSecurityGroup GroupId={app} DryRun=true")
+        .fails("InvalidGroupId.Malformed", "DeleteSecurityGroup GroupId=app")
         .says("The security group 'sg-1' does not exist", "DescribeSecurityGroups GroupId.1=sg-1")
         .shows(
             "DescribeSecurityGroups Filter.1.Name=vpc-id Filter.1.Value.1={vpc}",
@@ -124,8 +144,25 @@ fn impossible_rules() {
             "IpPermissions.1.IpProtocol=-1 IpPermissions.1.Groups.1.GroupId=sg-1",
         ),
         (
-            "UnsupportedOperation",
-            "IpPermissions.1.IpProtocol=-1 IpPermissions.1.Ipv6Ranges.1.CidrIpv6=::/0",
+            "InvalidParameterValue",
+            "IpPermissions.1.IpProtocol=-1 IpPermissions.1.Ipv6Ranges.1.CidrIpv6=::/129",
+        ),
+        (
+            "InvalidParameterValue",
+            "IpPermissions.1.IpProtocol=-1 IpPermissions.1.Ipv6Ranges.1.CidrIpv6=10.0.0.0/8",
+        ),
+        (
+            "InvalidPrefixListID.NotFound",
+            "IpPermissions.1.IpProtocol=-1 IpPermissions.1.PrefixListIds.1.PrefixListId=pl-1",
+        ),
+        (
+            "InvalidPrefixListId.Malformed",
+            "IpPermissions.1.IpProtocol=-1 IpPermissions.1.PrefixListIds.1.PrefixListId=list",
+        ),
+        (
+            "InvalidVpcPeeringConnectionID.NotFound",
+            "IpPermissions.1.IpProtocol=-1 IpPermissions.1.Groups.1.GroupId=sg-1 \
+             IpPermissions.1.Groups.1.VpcPeeringConnectionId=pcx-1",
         ),
     ] {
         scenario = scenario.fails(code, &rule(words));
@@ -154,4 +191,126 @@ fn sixty_rules_per_direction() {
         .fails("RulesPerSecurityGroupLimitExceeded", &rule(ranges(60, 61)))
         .ok("AuthorizeSecurityGroupEgress GroupId={app} IpProtocol=tcp FromPort=1 ToPort=1 \
              CidrIp=10.0.0.0/8");
+}
+
+#[test]
+fn names_and_descriptions() {
+    let mut scenario = Scenario::with_subnet();
+    let long = "x".repeat(256);
+    let create = |name: &str, description: &str| {
+        format!("CreateSecurityGroup GroupName={name} GroupDescription={description} VpcId={{vpc}}")
+    };
+    for (name, description) in
+        [("", "a"), ("x", ""), (&long, "a"), ("x", &long), ("a<b", "a"), ("x", "who's"), ("ä", "a")]
+    {
+        let code = if name.is_empty() || description.is_empty() {
+            "MissingParameter"
+        } else {
+            "InvalidParameterValue"
+        };
+        scenario = scenario.fails(code, &create(name, description));
+    }
+    scenario
+        .ok(&create(&long[1..], &long[1..]))
+        .ok(&create("._-:/()#,@[]+=&;!$*", "all~that~is~allowed"))
+        .says(
+            "Value (ä) for parameter GroupName is invalid. Character sets beyond ASCII are not \
+             supported.",
+            &create("ä", "a"),
+        );
+}
+
+#[test]
+fn groups_by_what_their_rules_say() {
+    let peers = "IpPermissions.1.IpProtocol=udp IpPermissions.1.FromPort=53 \
+                 IpPermissions.1.ToPort=54 IpPermissions.1.IpRanges.1.CidrIp=10.9.0.0/16 \
+                 IpPermissions.1.Ipv6Ranges.1.CidrIpv6=2001:DB8::1/64 \
+                 IpPermissions.1.Groups.1.GroupId={db} \
+                 IpPermissions.1.PrefixListIds.1.PrefixListId=pl-63a5400a";
+    let mut scenario = two_groups()
+        .ok(&format!("AuthorizeSecurityGroupIngress GroupId={{app}} {peers}"))
+        .ok(&format!("AuthorizeSecurityGroupEgress GroupId={{app}} {peers}"));
+    for (field, fits, not) in [
+        ("cidr", "10.9.*", "10.8.0.0/16"),
+        ("ipv6-cidr", "2001:db8::/64", "::/0"),
+        ("prefix-list-id", "pl-63a5400a", "pl-2"),
+        ("group-id", "{db}", "{app}"),
+        ("group-name", "d?", "d"),
+        ("user-id", "123456789012", "1"),
+        ("from-port", "53", "54"),
+        ("to-port", "54", "53"),
+        ("protocol", "udp", "tcp"),
+    ] {
+        for prefix in ["ip-permission", "egress.ip-permission"] {
+            let find = |value: &str| {
+                format!(
+                    "DescribeSecurityGroups Filter.1.Name={prefix}.{field} Filter.1.Value.1={value} \
+                     Filter.2.Name=vpc-id Filter.2.Value.1={{vpc}}"
+                )
+            };
+            let mut request = find(fits);
+            // The group that the filter's value names is in the answer too.
+            request.push_str(" Filter.3.Name=group-id Filter.3.Value.1={app}");
+            scenario = scenario.shows(&request, "groupName", "app").shows(
+                &format!("{} Filter.3.Name=group-id Filter.3.Value.1={{app}}", find(not)),
+                "groupName",
+                "",
+            );
+        }
+    }
+    scenario.fails(
+        "InvalidParameterValue",
+        "DescribeSecurityGroups Filter.1.Name=ip-permission.port Filter.1.Value.1=1",
+    );
+}
+
+#[test]
+fn groups_for_a_vpc() {
+    let mut scenario = two_groups()
+        .shows("GetSecurityGroupsForVpc VpcId={vpc}", "groupName", "app db default")
+        .shows("GetSecurityGroupsForVpc VpcId={vpc}", "primaryVpcId", "{vpc} {vpc} {vpc}")
+        .fails("InvalidVpcID.NotFound", "GetSecurityGroupsForVpc VpcId=vpc-1")
+        .fails("MissingParameter", "GetSecurityGroupsForVpc")
+        .fails("DryRunOperation", "GetSecurityGroupsForVpc VpcId={vpc} DryRun=true")
+        .fails("InvalidParameterValue", "GetSecurityGroupsForVpc VpcId={vpc} MaxResults=4")
+        .fails(
+            "InvalidParameterValue",
+            "GetSecurityGroupsForVpc VpcId={vpc} Filter.1.Name=vpc-id Filter.1.Value.1=x",
+        );
+    for (filter, value) in [
+        ("group-id", "{app}"),
+        ("group-name", "a*"),
+        ("description", "a"),
+        ("primary-vpc-id", "{vpc} Filter.2.Name=group-name Filter.2.Value.1=app"),
+        ("owner-id", "123456789012 Filter.2.Name=group-name Filter.2.Value.1=app"),
+    ] {
+        let request = format!(
+            "GetSecurityGroupsForVpc VpcId={{vpc}} Filter.1.Name={filter} Filter.1.Value.1={value}"
+        );
+        scenario = scenario.shows(&request, "groupId", "{app}");
+    }
+    for n in 0..4 {
+        scenario = scenario
+            .ok(&format!("CreateSecurityGroup GroupName=g{n} GroupDescription=g VpcId={{vpc}}"));
+    }
+    let scenario =
+        scenario.make("token", "nextToken", "GetSecurityGroupsForVpc VpcId={vpc} MaxResults=5");
+    assert_eq!(scenario.body().matches("<groupId>").count(), 5);
+    let scenario =
+        scenario.ok("GetSecurityGroupsForVpc VpcId={vpc} MaxResults=5 NextToken={token}");
+    assert_eq!(scenario.body().matches("<groupId>").count(), 2);
+    assert!(!scenario.body().contains("nextToken"));
+}
+
+#[test]
+fn no_vpc_is_peered() {
+    two_groups()
+        .shows("DescribeSecurityGroupReferences GroupId.1={app}", "groupId", "")
+        .fails("MissingParameter", "DescribeSecurityGroupReferences")
+        .fails("InvalidGroup.NotFound", "DescribeSecurityGroupReferences GroupId.1=sg-1")
+        .fails("DryRunOperation", "DescribeSecurityGroupReferences GroupId.1={app} DryRun=true")
+        .shows("DescribeStaleSecurityGroups VpcId={vpc}", "groupId", "")
+        .fails("InvalidVpcID.NotFound", "DescribeStaleSecurityGroups VpcId=vpc-1")
+        .fails("InvalidParameterValue", "DescribeStaleSecurityGroups VpcId={vpc} MaxResults=256")
+        .fails("DryRunOperation", "DescribeStaleSecurityGroups VpcId={vpc} DryRun=true");
 }
