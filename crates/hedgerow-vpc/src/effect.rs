@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use hedgerow_core::sg::{Group, GroupId, Ipv4Prefix};
+use serde::{Deserialize, Serialize};
 
 /// Number of an interface in the fabric; never reused within a VPC process, so that a flow tracked
 /// for a deleted interface can never match a new one with the same address. Keys start at 1.
 pub type InterfaceKey = u32;
 
 /// A VPC as the fabric needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpcView {
     /// Small number of the VPC in the fabric; never reused.
     pub key: u32,
@@ -24,7 +25,7 @@ pub struct VpcView {
 }
 
 /// A subnet as the fabric needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetView {
     /// `subnet-…`.
     pub id: String,
@@ -40,7 +41,7 @@ pub struct SubnetView {
 
 /// A route table as the fabric needs it: the longest matching prefix decides, and what no route
 /// matches is dropped. A prefix occurs once. IPv6 routes are records only.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTableView {
     /// Number of the table in the fabric; never reused, from 1.
     pub key: u32,
@@ -51,7 +52,7 @@ pub struct RouteTableView {
 }
 
 /// Where a route leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RouteTarget {
     /// The interface in the VPC that has the destination address.
     Local,
@@ -67,7 +68,7 @@ pub enum RouteTarget {
 
 /// A network ACL as the fabric needs it: stateless, the first entry that matches decides, and what
 /// no entry matches is denied. It judges packets that enter or leave the subnet, not those that stay.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AclView {
     /// Number of the list in the fabric; never reused, from 1.
     pub key: u32,
@@ -80,7 +81,7 @@ pub struct AclView {
 }
 
 /// One IPv4 entry of a network ACL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AclEntry {
     /// 1 to 32766; unique in its direction among entries of one address family.
     pub number: u16,
@@ -97,7 +98,7 @@ pub struct AclEntry {
 }
 
 /// Where an interface's frames enter and leave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Attachment {
     /// Hot-plugged into an instance as `eth<device_index>`; frames are untagged.
     Instance {
@@ -117,7 +118,7 @@ pub enum Attachment {
 
 /// How long a tracked flow of an interface may be idle, seconds ("Idle connection tracking timeout",
 /// Amazon EC2 User Guide).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionTimeouts {
     /// TCP connections after the handshake, 60 to 432,000.
     pub tcp_established: u32,
@@ -134,7 +135,7 @@ impl Default for ConnectionTimeouts {
 }
 
 /// Everything the fabric knows of an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceView {
     /// See [`InterfaceKey`].
     pub key: InterfaceKey,
@@ -164,7 +165,7 @@ pub struct InterfaceView {
 }
 
 /// One thing to carry out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     /// A VPC exists: its service namespace (IMDS, EC2 endpoint) is made.
     PutVpc(VpcView),

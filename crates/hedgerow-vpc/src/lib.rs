@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod effect;
+pub mod journal;
 pub mod query;
 pub mod server;
 pub mod state;

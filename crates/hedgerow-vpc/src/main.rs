@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use hedgerow_vpc::api::ACTIONS;
+use hedgerow_vpc::journal::{self, Journal};
 use hedgerow_vpc::server::Server;
 use hedgerow_vpc::state::{Quotas, State};
 use hedgerow_vpc::wire::{Wire, WireConfig, sweep};
@@ -51,6 +52,8 @@ struct Run {
     /// absent.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    keep: Keep,
     /// Append a line per judged flow to this file.
     #[arg(long, value_name = "FILE")]
     flow_log: Option<PathBuf>,
@@ -60,6 +63,23 @@ struct Run {
     /// Write the process id here once the API answers; removed at the end.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+}
+
+/// What outlives the process.
+#[derive(Args)]
+struct Keep {
+    /// Keep the records in this directory: what was answered is there after a restart, also after
+    /// kill -9. Instances are made anew then, and their flows begin again. --seed is of use only
+    /// with a new directory.
+    #[arg(long = "state", value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Requests from one snapshot of the records to the next.
+    #[arg(long, value_name = "N", default_value_t = 100_000, requires = "directory")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    snapshot_every: u64,
+    /// Answer before the disk has it: outlives kill -9, but not a power cut.
+    #[arg(long, requires = "directory")]
+    no_sync: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -95,17 +115,36 @@ async fn run(options: Run) -> anyhow::Result<()> {
         format!("listen on {} (is another hedgerow-vpc running?)", options.listen)
     })?;
     let address = listener.local_addr().context("read the listener's address")?;
-    let wire = match options.records_only {
-        true => None,
-        false => {
-            let config = WireConfig { name: options.name.clone() };
-            Some(tokio::task::spawn_blocking(move || Wire::start(config)).await??)
-        }
-    };
     let quotas =
         Quotas { groups_per_interface: options.groups_per_interface.into(), ..Quotas::default() };
     let seed = options.seed.map_or_else(random_seed, Ok)?;
-    let server = Server::new(State::new(seed, quotas), wire);
+    let fresh = State::new(seed, quotas);
+    // Before the wire: a directory that cannot be used leaves nothing behind.
+    let opened = match options.keep.directory.clone() {
+        Some(directory) => {
+            let keep = journal::Options {
+                records_only: options.records_only,
+                sync: !options.keep.no_sync,
+                snapshot_every: options.keep.snapshot_every,
+            };
+            let fresh = fresh.clone();
+            let open = move || Journal::open(&directory, keep, fresh);
+            Some(tokio::task::spawn_blocking(open).await??)
+        }
+        None => None,
+    };
+    let wire = match options.records_only {
+        true => None,
+        false => Some(start_wire(options.name.clone(), opened.is_some()).await?),
+    };
+    let server = match opened {
+        Some(opened) => Server::with_journal(opened, wire),
+        None => Server::new(fresh, wire),
+    };
+    if let Err(error) = server.rebuild().await {
+        tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
+        anyhow::bail!("make what the records say: {error}");
+    }
     if let Some(path) = &options.flow_log {
         server.log_flows(path).with_context(|| format!("open the flow log {}", path.display()))?;
     }
@@ -121,6 +160,36 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
     drop(pid_file);
     Ok(())
+}
+
+/// Keeps other processes from using the name as long as this one lives: what is left of the name is
+/// then of a dead process.
+fn take_name(name: &str) -> anyhow::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let address = SocketAddr::from_abstract_name(format!("hedgerow-vpc.{name}"));
+    let taken = address.and_then(|address| UnixListener::bind_addr(&address));
+    let taken = taken.with_context(|| {
+        format!("take the name '{name}': another hedgerow-vpc has it; stop that one or use --name")
+    })?;
+    // The socket goes with the process, however it ends.
+    std::mem::forget(taken);
+    Ok(())
+}
+
+/// Starts the wire; with `again`, after removing what a killed process of the name left.
+async fn start_wire(name: String, again: bool) -> anyhow::Result<Wire> {
+    let start = move || {
+        take_name(&name)?;
+        if again {
+            let swept = sweep(&name).with_context(|| format!("sweep what '{name}' left"))?;
+            if !swept.is_empty() {
+                tracing::info!(?swept, "removed what the last process left");
+            }
+        }
+        anyhow::Ok(Wire::start(WireConfig { name })?)
+    };
+    tokio::task::spawn_blocking(start).await?
 }
 
 /// Thousands of connections and a few descriptors per instance need more than the usual 1,024.

@@ -16,6 +16,7 @@ mod table;
 use serde::Serialize;
 
 use crate::effect::Effect;
+use crate::journal::{self, Entry};
 use crate::query::params::Node;
 use crate::state::time::Timestamp;
 use crate::state::{Context, State};
@@ -32,6 +33,13 @@ pub struct Action {
     /// Whether a repeated `ClientToken` gets the first answer again.
     pub idempotent: bool,
     run: fn(&mut Context<'_>, &Node) -> Result<String, Ec2Error>,
+}
+
+impl Action {
+    /// Whether the action changes nothing by itself: it describes.
+    pub fn only_reads(&self) -> bool {
+        ["Describe", "Get", "List", "Search"].iter().any(|verb| self.name.starts_with(verb))
+    }
 }
 
 /// Answer of actions that have nothing to say but that they were done.
@@ -61,9 +69,24 @@ pub struct Outcome {
     pub remembered: Option<(&'static str, String)>,
 }
 
+impl Outcome {
+    /// Whether the records may have changed. An action that only reads changes nothing, and a
+    /// refused one neither, unless it opened its region.
+    fn changes(&self) -> bool {
+        let reads = find(&self.action).is_none_or(Action::only_reads);
+        !self.effects.is_empty() || (self.result.is_ok() && !reads)
+    }
+}
+
 /// The action with this name.
 pub fn find(name: &str) -> Option<&'static Action> {
     ACTIONS.iter().find(|action| action.name == name)
+}
+
+/// The action that a form body names, if it is built.
+pub fn asked(body: &[u8]) -> Option<&'static Action> {
+    let (_, name) = form_urlencoded::parse(body).find(|(name, _)| name == "Action")?;
+    find(&name)
 }
 
 /// Parameters of the protocol and of signatures in the query; no action sees them.
@@ -93,7 +116,18 @@ pub fn answer(state: &mut State, region: &str, body: &[u8], now: Timestamp) -> O
         effects: Vec::new(),
         remembered: None,
     };
+    let mint = state.mint_position();
     outcome.result = decide(state, region, body, now, &mut outcome);
+    if outcome.changes() {
+        state.note(|| Entry {
+            kind: journal::Kind::Request,
+            instant: now.0,
+            mint,
+            outcome: journal::fingerprint(&outcome.result),
+            region: region.to_owned(),
+            body: body.to_vec(),
+        });
+    }
     outcome
 }
 

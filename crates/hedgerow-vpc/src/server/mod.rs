@@ -14,6 +14,7 @@ mod imds;
 mod metadata;
 mod metrics;
 mod tokens;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,12 +24,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 use crate::api::{self, Outcome, error::Ec2Error};
 use crate::effect::Effect;
+use crate::journal::mirror::Mirror;
+use crate::journal::{Journal, Opened};
 use crate::state::State;
 use crate::state::time::Timestamp;
 use crate::wire::Wire;
@@ -54,6 +56,14 @@ pub struct Server {
     /// Listeners inside each VPC, by its key.
     listeners: Mutex<BTreeMap<u32, Vec<AbortHandle>>>,
     requests: AtomicU64,
+    /// Absent where records go with the process.
+    journal: Option<Journal>,
+    /// What the wire was asked to be; empty without one.
+    mirror: Mutex<Mirror>,
+    /// Taken by changes while there is a wire.
+    turn: tokio::sync::Mutex<()>,
+    /// The latest instant, seconds since 1970.
+    clock: AtomicU64,
 }
 
 /// An answer to an API request.
@@ -66,14 +76,34 @@ struct Answer {
 impl Server {
     /// A server on `state`; without a wire it keeps records only.
     pub fn new(state: State, wire: Option<Wire>) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with(state, wire))
+    }
+
+    /// A server on what a journal held, which keeps it up. With a wire, [`Self::rebuild`] comes
+    /// before the first request.
+    pub fn with_journal(opened: Opened, wire: Option<Wire>) -> Arc<Self> {
+        let Opened { journal, mut state, mirror, instant } = opened;
+        state.record();
+        let mut server = Self::with(state, wire);
+        server.journal = Some(journal);
+        server.mirror = Mutex::new(mirror);
+        server.clock = AtomicU64::new(instant);
+        Arc::new(server)
+    }
+
+    fn with(state: State, wire: Option<Wire>) -> Self {
+        Self {
             state: Mutex::new(state),
             wire,
             metrics: Metrics::new(),
             tokens: tokens::Tokens::default(),
             listeners: Mutex::default(),
             requests: AtomicU64::new(0),
-        })
+            journal: None,
+            mirror: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            clock: AtomicU64::new(0),
+        }
     }
 
     /// Serves the API, `/metrics` and `/healthz` on `listener` until the task is dropped.
@@ -89,8 +119,10 @@ impl Server {
         }
     }
 
-    /// Stops the listeners in VPCs and takes the machine side down. Blocks for it.
+    /// Leaves a snapshot, stops the listeners in VPCs and takes the machine side down. Blocks for
+    /// it.
     pub fn shutdown(&self) {
+        self.close_journal();
         for (_, tasks) in std::mem::take(&mut *lock(&self.listeners)) {
             tasks.iter().for_each(AbortHandle::abort);
         }
@@ -105,21 +137,20 @@ impl Server {
 
     /// Answers one request of the query protocol. Not to be dropped half-way: see [`Self::ask`].
     async fn answer(self: Arc<Self>, region: String, body: Bytes) -> Answer {
-        let now = now();
-        let (outcome, done) = {
-            let mut state = self.state();
-            let mut outcome = api::answer(&mut state, &region, &body, now);
+        let reads = api::asked(&body).is_some_and(api::Action::only_reads);
+        let changes = !reads || self.state().region(&region).is_none();
+        let done = self.transact(changes, |state, now| {
+            let mut outcome = api::answer(state, &region, &body, now);
             let effects = std::mem::take(&mut outcome.effects);
-            // A remembered answer may be that of a request whose effects are still under way.
-            let wait = outcome.remembered.is_some();
-            // Polled once under the lock: effects reach the wire in the order of decisions.
-            let mut done = Box::pin(Arc::clone(&self).carry_out(effects, wait));
-            let at_once = done.as_mut().now_or_never().map(std::future::ready);
-            (outcome, at_once.map_or_else(|| done.left_future(), FutureExt::right_future))
+            (outcome, effects)
+        });
+        let (outcome, failed) = match done.await {
+            Ok(outcome) => (outcome, None),
+            Err((outcome, error)) => (outcome, Some(error)),
         };
         let Outcome { action, api, mut result, remembered, .. } = outcome;
-        if let Err(error) = done.await {
-            tracing::error!(action, error, "the machine did not follow the API");
+        if let Some(error) = failed {
+            tracing::error!(action, error, "taken back");
             result = Err(Ec2Error::new("InternalError", error));
             if let Some((action, token)) = remembered {
                 self.state().forget(&region, action, token);
@@ -145,20 +176,19 @@ impl Server {
         tokio::spawn(Arc::clone(self).answer(region.to_owned(), body)).await.ok()
     }
 
-    /// Carries effects out and opens or closes the services of VPCs that came or went; with `wait`
-    /// also waits for effects that were asked for before.
-    async fn carry_out(self: Arc<Self>, effects: Vec<Effect>, wait: bool) -> Result<(), String> {
-        let Some(wire) = self.wire.as_ref().filter(|_| wait || !effects.is_empty()) else {
+    /// Carries effects out and opens or closes the services of VPCs that came or went.
+    async fn carry_out(self: Arc<Self>, effects: &[Effect]) -> Result<(), String> {
+        let Some(wire) = self.wire.as_ref().filter(|_| !effects.is_empty()) else {
             return Ok(());
         };
-        for effect in &effects {
+        for effect in effects {
             if let Effect::RemoveVpc(key) = effect {
                 let tasks = lock(&self.listeners).remove(key).unwrap_or_default();
                 tasks.iter().for_each(AbortHandle::abort);
             }
         }
-        wire.apply(&effects).await.map_err(|error| error.to_string())?;
-        for effect in &effects {
+        wire.apply(effects).await.map_err(|error| error.to_string())?;
+        for effect in effects {
             if let Effect::PutVpc(vpc) = effect {
                 self.open_services(wire, vpc.key).await?;
             }

@@ -32,6 +32,7 @@ pub(crate) mod prefix_list;
 pub(crate) mod prefix_list_describe;
 pub(crate) mod prefix_list_modify;
 mod prefix_list_owned;
+pub(crate) mod recorder;
 pub(crate) mod region;
 pub(crate) mod rule;
 pub(crate) mod rule_actions;
@@ -52,7 +53,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
+use crate::journal::Entry;
 use mint::Mint;
+use recorder::Recorder;
 pub use region::Region;
 use time::Timestamp;
 
@@ -81,7 +84,12 @@ pub struct State {
     regions: BTreeMap<String, Region>,
     mint: Mint,
     quotas: Quotas,
+    #[serde(skip)]
+    recorder: Recorder,
 }
+
+/// All records at an earlier moment, without answers to client tokens.
+pub(crate) struct Checkpoint(BTreeMap<String, Region>);
 
 /// What a handler works on.
 pub(crate) struct Context<'a> {
@@ -100,7 +108,7 @@ pub(crate) struct Context<'a> {
 impl State {
     /// A state without regions, whose identifiers depend on `seed`.
     pub fn new(seed: u64, quotas: Quotas) -> Self {
-        Self { regions: BTreeMap::new(), mint: Mint::new(seed), quotas }
+        Self { regions: BTreeMap::new(), mint: Mint::new(seed), quotas, recorder: Recorder::default() }
     }
 
     /// Makes the region usable: on first use it gets its default VPC.
@@ -127,10 +135,68 @@ impl State {
 
     /// A context on an opened region.
     pub(crate) fn context(&mut self, region: &str, now: Timestamp) -> Context<'_> {
-        let State { regions, mint, quotas } = self;
+        let State { regions, mint, quotas, .. } = self;
         let region = regions.get_mut(region).expect("the region was opened");
         region.forget_terminated(now);
         Context { region, mint, quotas, now, effects: Vec::new() }
+    }
+
+    /// Limits.
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// Changes the limits for requests from now on.
+    pub fn set_quotas(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
+    }
+
+    /// How many identifiers and keys were handed out.
+    pub fn mint_position(&self) -> (u64, u32) {
+        self.mint.position()
+    }
+
+    /// Hands identifiers and keys out from an earlier [`Self::mint_position`] on.
+    pub(crate) fn move_mint(&mut self, position: (u64, u32)) {
+        self.mint.move_to(position);
+    }
+
+    /// Notes changes from now on, for [`Self::take_entries`].
+    pub(crate) fn record(&mut self) {
+        self.recorder.switch_on();
+    }
+
+    /// Notes a change, if changes are recorded.
+    pub(crate) fn note(&mut self, entry: impl FnOnce() -> Entry) {
+        self.recorder.note(entry);
+    }
+
+    /// What changed since the last call, for the journal.
+    pub(crate) fn take_entries(&mut self) -> Vec<Entry> {
+        self.recorder.take()
+    }
+
+    /// The records, to go back to with [`Self::restore`]. Answers to client tokens are not among
+    /// them: there may be many, and [`Self::forget`] takes one back.
+    pub(crate) fn checkpoint(&mut self) -> Checkpoint {
+        let regions = self.regions.iter_mut().map(|(name, region)| {
+            let tokens = std::mem::take(&mut region.tokens);
+            let copy = region.clone();
+            region.tokens = tokens;
+            (name.clone(), copy)
+        });
+        Checkpoint(regions.collect())
+    }
+
+    /// Goes back to the records of a checkpoint. Identifiers and keys that were handed out since are
+    /// not used again.
+    pub(crate) fn restore(&mut self, checkpoint: Checkpoint) {
+        let mut now = std::mem::replace(&mut self.regions, checkpoint.0);
+        for (name, region) in &mut self.regions {
+            if let Some(now) = now.get_mut(name) {
+                region.tokens = std::mem::take(&mut now.tokens);
+            }
+        }
     }
 
     /// The opened region of this name.
