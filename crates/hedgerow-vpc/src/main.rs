@@ -60,6 +60,10 @@ struct Run {
     /// Security groups that an interface can have, 1 to 16 (EC2: 5 by default, 16 on request).
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=16))]
     groups_per_interface: u8,
+    /// Rules per direction and address family that a security group can have; times
+    /// --groups-per-interface at most 1,000, as at EC2.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rules_per_group: u16,
     /// Write the process id here once the API answers; removed at the end.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -115,8 +119,12 @@ async fn run(options: Run) -> anyhow::Result<()> {
         format!("listen on {} (is another hedgerow-vpc running?)", options.listen)
     })?;
     let address = listener.local_addr().context("read the listener's address")?;
-    let quotas =
-        Quotas { groups_per_interface: options.groups_per_interface.into(), ..Quotas::default() };
+    let quotas = Quotas {
+        groups_per_interface: options.groups_per_interface.into(),
+        rules_per_group: options.rules_per_group.into(),
+        ..Quotas::default()
+    };
+    quotas.check().context("read --groups-per-interface and --rules-per-group")?;
     let seed = options.seed.map_or_else(random_seed, Ok)?;
     let fresh = State::new(seed, quotas);
     // Before the wire: a directory that cannot be used leaves nothing behind.

@@ -37,13 +37,74 @@ subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["Subnet
 app = ec2.create_security_group(GroupName="app", Description="a", VpcId=vpc)["GroupId"]
 db = ec2.create_security_group(GroupName="db", Description="d", VpcId=vpc)["GroupId"]
 postgres = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432,
-            "UserIdGroupPairs": [{"GroupId": app, "Description": "<app> & friends"}]}
+            "UserIdGroupPairs": [{"GroupId": app, "Description": "(app) & friends"}]}
 ec2.authorize_security_group_ingress(GroupId=db, IpPermissions=[postgres])
 described = ec2.describe_security_groups(GroupIds=[db])["SecurityGroups"][0]
 pair = described["IpPermissions"][0]["UserIdGroupPairs"][0]
-assert (pair["GroupId"], pair["Description"]) == (app, "<app> & friends")
+assert (pair["GroupId"], pair["Description"]) == (app, "(app) & friends")
 refused("InvalidPermission.Duplicate", ec2.authorize_security_group_ingress,
         GroupId=db, IpPermissions=[postgres])
+
+# Rules and prefix lists.
+created = ec2.create_managed_prefix_list(
+    PrefixListName="offices", AddressFamily="IPv4", MaxEntries=3,
+    Entries=[{"Cidr": "10.1.0.0/16", "Description": "<north>"}],
+    TagSpecifications=[{"ResourceType": "prefix-list", "Tags": [{"Key": "team", "Value": "a"}]}])
+offices = created["PrefixList"]["PrefixListId"]
+assert created["PrefixList"]["State"] == "create-in-progress"
+ec2.modify_managed_prefix_list(
+    PrefixListId=offices, CurrentVersion=1, AddEntries=[{"Cidr": "10.2.0.0/16"}])
+offices_now = ec2.describe_managed_prefix_lists(PrefixListIds=[offices])["PrefixLists"][0]
+assert (offices_now["Version"], offices_now["MaxEntries"], offices_now["State"]) == (
+    2, 3, "modify-complete")
+assert offices_now["Tags"] == [{"Key": "team", "Value": "a"}]
+entries = ec2.get_paginator("get_managed_prefix_list_entries").paginate(
+    PrefixListId=offices, PaginationConfig={"PageSize": 1})
+assert [(e["Cidr"], e.get("Description")) for page in entries for e in page["Entries"]] == [
+    ("10.1.0.0/16", "<north>"), ("10.2.0.0/16", None)]
+rules = ec2.authorize_security_group_ingress(GroupId=app, IpPermissions=[{
+    "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443,
+    "IpRanges": [{"CidrIp": "10.3.0.0/16"}],
+    "Ipv6Ranges": [{"CidrIpv6": "2001:db8::/32", "Description": "six"}],
+    "PrefixListIds": [{"PrefixListId": offices}]}])["SecurityGroupRules"]
+assert [(r.get("CidrIpv4"), r.get("CidrIpv6"), r.get("PrefixListId")) for r in rules] == [
+    ("10.3.0.0/16", None, None), (None, "2001:db8::/32", None), (None, None, offices)]
+assert ec2.get_managed_prefix_list_associations(PrefixListId=offices)[
+    "PrefixListAssociations"] == [{"ResourceId": app, "ResourceOwner": "123456789012"}]
+refused("DependencyViolation", ec2.delete_managed_prefix_list, PrefixListId=offices)
+ec2.modify_security_group_rules(GroupId=app, SecurityGroupRules=[{
+    "SecurityGroupRuleId": rules[0]["SecurityGroupRuleId"],
+    "SecurityGroupRule": {"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1,
+                          "CidrIpv4": "10.4.0.0/16"}}])
+ec2.update_security_group_rule_descriptions_ingress(
+    GroupId=app, SecurityGroupRuleDescriptions=[
+        {"SecurityGroupRuleId": rules[2]["SecurityGroupRuleId"], "Description": "list"}])
+pages = ec2.get_paginator("describe_security_group_rules").paginate(
+    Filters=[{"Name": "group-id", "Values": [app]}], PaginationConfig={"PageSize": 5})
+by_id = {r["SecurityGroupRuleId"]: r for page in pages for r in page["SecurityGroupRules"]}
+changed, _, by_list = (by_id[rule["SecurityGroupRuleId"]] for rule in rules)
+assert (changed["IpProtocol"], changed["FromPort"], changed["ToPort"], changed["CidrIpv4"]) == (
+    "icmp", 8, -1, "10.4.0.0/16")
+assert by_list["Description"] == "list"
+described = ec2.describe_security_groups(GroupIds=[app])["SecurityGroups"][0]
+tcp = next(p for p in described["IpPermissions"] if p["IpProtocol"] == "tcp")
+assert tcp["Ipv6Ranges"] == [{"CidrIpv6": "2001:db8::/32", "Description": "six"}]
+assert tcp["PrefixListIds"] == [{"PrefixListId": offices, "Description": "list"}]
+revoked = ec2.revoke_security_group_ingress(
+    GroupId=app, SecurityGroupRuleIds=[rule["SecurityGroupRuleId"] for rule in rules])
+assert len(revoked["RevokedSecurityGroupRules"]) == 3
+restored = ec2.restore_managed_prefix_list_version(
+    PrefixListId=offices, CurrentVersion=2, PreviousVersion=1)["PrefixList"]
+assert restored["Version"] == 3
+ec2.delete_managed_prefix_list(PrefixListId=offices)
+services = ec2.describe_prefix_lists(
+    Filters=[{"Name": "prefix-list-name", "Values": ["com.amazonaws.eu-west-1.s3"]}])
+assert services["PrefixLists"][0]["Cidrs"] == ["198.18.240.0/24"]
+for_vpc = ec2.get_security_groups_for_vpc(VpcId=vpc)["SecurityGroupForVpcs"]
+assert sorted(g["GroupName"] for g in for_vpc) == ["app", "db", "default"]
+assert ec2.describe_security_group_references(GroupId=[app])["SecurityGroupReferenceSet"] == []
+assert ec2.describe_stale_security_groups(VpcId=vpc)["StaleSecurityGroupSet"] == []
+
 error = refused("InvalidSecurityGroupID.NotFound", ec2.create_network_interface,
                 SubnetId=subnet, Groups=["sg-1"])
 assert error["Error"]["Message"] == "The securityGroup ID 'sg-1' does not exist"

@@ -165,6 +165,7 @@ fn what_the_api_says_is_what_happens() {
     assert!(connects(), "the rule lets the group in");
     vpc.ask(&format!("RevokeSecurityGroupIngress&{rule}"), "return");
     assert!(!connects(), "the rule is gone");
+    check_prefix_list(&vpc, &db, &connects);
     drop(listener);
 
     check_metadata(&vpc, &client, &server);
@@ -173,6 +174,33 @@ fn what_the_api_says_is_what_happens() {
     assert!(!vpc.namespace(&client).exists(), "the namespace went with the instance");
     assert!(vpc.stop(), "a clean exit on SIGTERM");
     assert_eq!(vpc.left(), Vec::<String>::new());
+}
+
+/// A rule with a prefix list lets in who is on the list now.
+fn check_prefix_list(vpc: &Vpc, db: &str, connects: &dyn Fn() -> bool) {
+    let list = vpc.ask(
+        "CreateManagedPrefixList&PrefixListName=clients&AddressFamily=IPv4&MaxEntries=2\
+         &Entry.1.Cidr=10.0.1.64/26",
+        "prefixListId",
+    );
+    let rule = format!(
+        "GroupId={db}&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=5432\
+         &IpPermissions.1.ToPort=5432&IpPermissions.1.PrefixListIds.1.PrefixListId={list}"
+    );
+    vpc.ask(&format!("AuthorizeSecurityGroupIngress&{rule}"), "return");
+    assert!(!connects(), "the client is not on the list");
+    let modify = format!("ModifyManagedPrefixList&PrefixListId={list}");
+    vpc.ask(&format!("{modify}&CurrentVersion=1&AddEntry.1.Cidr=10.0.1.10/32"), "version");
+    assert!(connects(), "version 2 has the client");
+    vpc.ask(
+        &format!(
+            "RestoreManagedPrefixListVersion&PrefixListId={list}&CurrentVersion=2\
+             &PreviousVersion=1"
+        ),
+        "version",
+    );
+    assert!(!connects(), "version 3 is version 1");
+    vpc.ask(&format!("RevokeSecurityGroupIngress&{rule}"), "return");
 }
 
 fn check_metadata(vpc: &Vpc, client: &str, server: &str) {

@@ -38,6 +38,7 @@ pub(crate) mod rule;
 pub(crate) mod rule_actions;
 pub(crate) mod rule_modify;
 pub(crate) mod rule_peer;
+mod rule_quota;
 pub(crate) mod rule_traffic;
 pub(crate) mod select;
 pub(crate) mod subnet;
@@ -57,6 +58,7 @@ use crate::journal::Entry;
 use mint::Mint;
 use recorder::Recorder;
 pub use region::Region;
+pub use rule_quota::TooManyRulesPerInterface;
 use time::Timestamp;
 
 /// The account every credential belongs to.
