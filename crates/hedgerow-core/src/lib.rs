@@ -1,6 +1,8 @@
 //! The pure logic of Hedgerow: no I/O, no clock, no async, no Kubernetes client.
 //!
 //! ```text
+//!   acl      ── network ACLs: the plain verdict function
+//!   route    ── route tables: the plain lookup
 //!   names    ── every wire name that EKS users and manifests rely on
 //!   reason   ── why a packet was refused: one append-only list (C, metrics, flow logs, CLI)
 //!   sg       ── security-group rules and the plain verdict function
@@ -13,11 +15,13 @@
 //!
 //! Everything here is a function from values to values; the binaries carry the answers out.
 
+pub mod acl;
 pub mod limits;
 pub mod mac;
 pub mod names;
 pub mod planner;
 pub mod pool;
 pub mod reason;
+pub mod route;
 pub mod select;
 pub mod sg;

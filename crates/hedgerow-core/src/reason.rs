@@ -48,6 +48,10 @@ reasons! {
     15 PodNotReady "pod_not_ready" "the pod's endpoint is not known to the datapath",
     16 StrictLocal "strict_local" "a strict pod is reached through the VPC only",
     17 TtlExceeded "ttl_exceeded" "the packet's time to live ran out",
+    18 Blackhole "blackhole" "the route to the destination leads to something that is gone",
+    19 NetworkAclEgress "network_acl_egress" "the network ACL of the sender's subnet denies the packet",
+    20 NetworkAclIngress "network_acl_ingress" "the network ACL of the receiver's subnet denies the packet",
+    21 DestinationAddress "destination_address" "the destination is not one of the receiving interface's addresses (source/destination check)",
 }
 
 impl Reason {

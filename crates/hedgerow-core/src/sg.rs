@@ -241,3 +241,33 @@ pub fn judge<'a>(
 ) -> Option<&'a Rule> {
     groups.into_iter().flat_map(|g| &g.rules).find(|r| r.allows(direction, packet))
 }
+
+/// Whether `groups` track the flow that `packet`, which passes the gate `direction`, starts. They do
+/// not where a rule lets everybody in (or out) with TCP or UDP and the other direction's rules let
+/// every answer pass: such a flow ends when the rule goes ("Untracked connections", Amazon EC2 User
+/// Guide).
+pub fn tracks<'a>(
+    groups: impl IntoIterator<Item = &'a Group>,
+    direction: Direction,
+    packet: &Packet,
+) -> bool {
+    let rules: Vec<&Rule> = groups.into_iter().flat_map(|group| &group.rules).collect();
+    let for_all = |rule: &&&Rule| rule.peer == Peer::V4(Ipv4Prefix::ANY);
+    let mut open = rules.iter().filter(for_all);
+    let mut answers = rules.iter().filter(for_all);
+    !(open.any(|rule| rule.allows(direction, packet))
+        && answers
+            .any(|rule| rule.direction != direction && rule.traffic.is_all_of(packet.protocol)))
+}
+
+impl Traffic {
+    /// Whether every packet of `protocol`, TCP or UDP, is meant; never for other protocols.
+    pub fn is_all_of(&self, protocol: u8) -> bool {
+        match *self {
+            Traffic::All => protocol == TCP || protocol == UDP,
+            Traffic::Tcp { from: 0, to: u16::MAX } => protocol == TCP,
+            Traffic::Udp { from: 0, to: u16::MAX } => protocol == UDP,
+            _ => false,
+        }
+    }
+}

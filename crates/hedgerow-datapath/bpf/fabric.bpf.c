@@ -10,13 +10,19 @@
  *  7. headers truncated or contradictory                         malformed
  *  8. the source address is not the interface's                  source_address
  *  9. to a group address                                         multicast
- * 10. to a link-local service: delivered, no groups asked
- * 11. no interface has the destination                           no_route
- * 12. it has no port                                             peer_down
- * 13. a later fragment: as the first one, if that passed         fragment
- * 14. a tracked flow, or an ICMP error about one: passes
- * 15. the sender's groups, outwards                              egress_groups
- * 16. the receiver's groups, inwards                             ingress_groups
+ * 10. to a link-local service: delivered, no routes, lists or groups asked
+ * 11. the route of the sender's subnet leads nowhere             no_route, blackhole
+ * 12. the receiver has no port                                   peer_down
+ * 13. it checks destinations and does not have this one          destination_address
+ * 14. a later fragment: as the first one, if that passed         fragment
+ * 15. the sender's groups, outwards; not if the flow is tracked  egress_groups
+ * 16. the sender's network ACL, if the packet leaves the subnet  network_acl_egress
+ * 17. the receiver's network ACL, if it enters one               network_acl_ingress
+ * 18. the receiver's groups, inwards; not if tracked             ingress_groups
+ *
+ * A packet of a TCP or UDP flow whose like went this way before, in the same direction and
+ * generation, would fare the same: hr_shortcut forwards it at once. An ICMP error about a tracked
+ * flow is tracked itself. The time to live is left alone: the router of a VPC is no hop.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -29,17 +35,29 @@
 #include "fabric/rules.h"
 #include "fabric/conntrack.h"
 #include "fabric/forward.h"
+#include "fabric/route.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 /* What is known of a frame on its way through. */
 struct hr_passage {
 	struct hr_packet packet;
+	struct hr_flow_key key;
+	struct hr_flow *flow; /* the key's entry, if hr_shortcut has looked it up */
+	__u32 looked_up;
+	__u32 side;
+	__u32 generation;
+	__u32 now;
+	__u32 parsed; /* what step 7 will say */
 	__u32 vpc;
 	__u32 from; /* interface keys, 0: not known yet */
 	__u32 to;
+	__u32 slots[2];	 /* of the sender and the receiver in interfaces */
+	__u32 owners[2]; /* interfaces that have the source and the destination address */
+	__u32 since[2];	 /* … in this generation */
 	__u32 sets[2];
 	__u16 rules[2];
+	__u32 open; /* HR_FLOW_OPEN << side: gates that do not track the flow */
 	int action; /* of a frame that is not dropped for a reason */
 };
 
@@ -83,65 +101,193 @@ static __noinline int hr_report(const struct hr_passage *x, __u32 reason, __u32 
 	return 0;
 }
 
-/* One gate; notes the set and rule that decided. */
+/* One gate; notes the set and rule that decided. A peer counts as a member of its groups only with
+ * addresses of its own, not when it forwards for others. */
 static __always_inline int hr_gate(struct hr_passage *x, __u32 direction,
 				   const struct hr_interface *own, const struct hr_interface *peer,
-				   __be32 peer_address)
+				   __be32 peer_address, __u32 peer_is_owner)
 {
 	__u32 traffic = (__u32)x->packet.protocol << 16 | x->packet.destination_port;
 	__u64 verdict = hr_rules_judge(own->combination, direction, traffic, peer_address,
-				       peer->combination);
+				       peer_is_owner ? peer->combination : 0);
 
 	x->sets[direction] = verdict >> 32;
 	x->rules[direction] = (__u16)verdict;
+	if (verdict & HR_RULES_OPEN)
+		x->open |= HR_FLOW_OPEN << ((x->side ^ (direction == HR_INGRESS)) & 1);
 	return x->rules[direction] != HR_NO_RULE;
 }
 
+static __always_inline int hr_gate_out(struct hr_passage *x, const struct hr_interface *from,
+				       const struct hr_interface *to)
+{
+	return hr_gate(x, HR_EGRESS, from, to, x->packet.destination, x->owners[1] == to->key);
+}
+
+static __always_inline int hr_gate_in(struct hr_passage *x, const struct hr_interface *from,
+				      const struct hr_interface *to)
+{
+	return hr_gate(x, HR_INGRESS, to, from, x->packet.source, x->owners[0] == from->key);
+}
+
+/* How an end of a flow is called in its key. */
+static __always_inline __u32 hr_end(const struct hr_passage *x, __u32 interface, __u32 owner)
+{
+	return interface == owner ? HR_OWNER | x->vpc : interface;
+}
+
+/* The flow that the packet belongs to, or 0. Fills x->key if `*tracked`. */
+static __always_inline struct hr_flow *hr_flow_of(struct hr_passage *x, int *tracked)
+{
+	const struct hr_packet *p = &x->packet;
+	__u32 a = hr_end(x, x->from, x->owners[0]), b = hr_end(x, x->to, x->owners[1]);
+	struct hr_flow *flow = x->flow;
+
+	*tracked = 1;
+	if (!x->looked_up || a != (HR_OWNER | x->vpc) || b != a) {
+		*tracked = hr_flow_key_of(&x->key, p, a, b, &x->side);
+		flow = *tracked ? bpf_map_lookup_elem(&flows, &x->key) : 0;
+	}
+	if (!flow || !hr_flow_has(flow, p, x->side, x->now))
+		return 0;
+	if ((a != x->from && hr_flow_outlived(flow, x->since[0])) ||
+	    (b != x->to && hr_flow_outlived(flow, x->since[1])))
+		return 0;
+	return flow;
+}
+
 /* An ICMP error is related if it quotes a packet of a tracked flow that its receiver sent. */
-static __always_inline int hr_related(struct __sk_buff *skb, const struct hr_passage *x, __u32 now)
+static __always_inline int hr_related(struct __sk_buff *skb, const struct hr_passage *x,
+				      const struct hr_interface *from)
 {
 	struct hr_packet quoted = {};
 	struct hr_flow_key key;
 	const struct hr_flow *flow;
-	__u32 other, side;
+	__u32 other, side, since, end;
 
 	if (!hr_flow_is_icmp_error(&x->packet) || !hr_flow_quoted(skb, &x->packet, &quoted))
 		return 0;
 	if (quoted.source != x->packet.destination)
 		return 0;
-	other = hr_address_owner(x->vpc, quoted.destination);
-	if (!other || !hr_flow_key_of(&key, &quoted, x->to, other, &side))
+	other = hr_address_owner(x->vpc, quoted.destination, &since);
+	/* One that forwards reports about a flow that went by it. */
+	end = from->check || other == x->from ? HR_OWNER | x->vpc : x->from;
+	if (!hr_flow_key_of(&key, &quoted, hr_end(x, x->to, x->owners[1]), end, &side))
 		return 0;
 	flow = bpf_map_lookup_elem(&flows, &key);
-	return flow && (__s32)(flow->expires - now) > 0;
+	if (!flow || (__s32)(flow->expires - x->now) <= 0 || hr_flow_outlived(flow, x->since[1]))
+		return 0;
+	return end == x->from || (other && !hr_flow_outlived(flow, since));
 }
 
-/* Steps 13 to 16. */
+/* Tracks the flow that the packet starts; false: the table refused it. */
+static __always_inline int hr_flow_start(const struct hr_passage *x,
+					 const struct hr_interface *from,
+					 const struct hr_interface *to)
+{
+	struct hr_flow flow = { .state = (x->side & HR_FLOW_INITIATOR) | x->open };
+
+	flow.state |= hr_flow_learn(&x->packet, flow.state, x->side);
+	flow.expires = x->now + hr_flow_timeout(x->packet.protocol, flow.state, from, to);
+	flow.path = hr_flow_path(x->generation, x->side, x->slots);
+	return bpf_map_update_elem(&flows, &x->key, &flow, BPF_ANY) == 0;
+}
+
+/* Steps 15 to 18 for a packet of a flow. */
+static __always_inline __u32 hr_judge_tracked(struct hr_passage *x, struct hr_flow *flow,
+					      const struct hr_interface *from,
+					      const struct hr_interface *to)
+{
+	__u32 reason, open = flow->state >> (x->side & 1), peer_open = flow->state >> (~x->side & 1);
+
+	if (open & HR_FLOW_OPEN && !hr_gate_out(x, from, to))
+		return HR_EGRESS_GROUPS;
+	reason = hr_route_edges(&x->packet, from, to);
+	if (reason)
+		return reason;
+	if (peer_open & HR_FLOW_OPEN && !hr_gate_in(x, from, to))
+		return HR_INGRESS_GROUPS;
+	hr_flow_touch(flow, &x->packet, x->side, x->now, from, to);
+	hr_flow_pave(flow, hr_flow_path(x->generation, x->side, x->slots));
+	return HR_ALLOWED;
+}
+
+/* Steps 15 to 18 for a packet that belongs to no flow. */
+static __always_inline __u32 hr_judge_new(struct __sk_buff *skb, struct hr_passage *x, int tracked,
+					  const struct hr_interface *from,
+					  const struct hr_interface *to)
+{
+	__u32 reason;
+
+	if (!hr_gate_out(x, from, to))
+		return HR_EGRESS_GROUPS;
+	reason = hr_route_edges(&x->packet, from, to);
+	if (reason)
+		return reason;
+	if (!hr_gate_in(x, from, to))
+		return HR_INGRESS_GROUPS;
+	if (tracked && !hr_flow_start(x, from, to))
+		return HR_FLOW_TABLE_FULL;
+	hr_report(x, HR_ALLOWED, skb->len);
+	return HR_ALLOWED;
+}
+
+/* Steps 14 to 18. */
 static __always_inline __u32 hr_judge(struct __sk_buff *skb, struct hr_passage *x,
 				      const struct hr_interface *from,
 				      const struct hr_interface *to)
 {
 	struct hr_packet *p = &x->packet;
-	__u32 now = hr_flow_now(), side = 0;
-	struct hr_flow_key key;
+	struct hr_flow *flow;
+	__u32 reason;
 	int tracked;
 
 	if (p->fragment)
-		return hr_fragment_passes(p, x->from, x->to, now) ? HR_ALLOWED : HR_FRAGMENT;
-	tracked = hr_flow_key_of(&key, p, x->from, x->to, &side);
-	if ((tracked && hr_flow_passes(&key, p, side, now)) || hr_related(skb, x, now))
-		goto passed;
-	if (!hr_gate(x, HR_EGRESS, from, to, p->destination))
-		return HR_EGRESS_GROUPS;
-	if (!hr_gate(x, HR_INGRESS, to, from, p->source))
-		return HR_INGRESS_GROUPS;
-	if (tracked && !hr_flow_start(&key, p, side, now, x->rules))
-		return HR_FLOW_TABLE_FULL;
-	hr_report(x, HR_ALLOWED, skb->len);
-passed:
-	if (p->more_fragments)
-		hr_fragment_remember(p, x->from, x->to, now);
-	return HR_ALLOWED;
+		return hr_fragment_passes(p, x->from, x->to, x->now) ? HR_ALLOWED : HR_FRAGMENT;
+	flow = hr_flow_of(x, &tracked);
+	if (flow)
+		reason = hr_judge_tracked(x, flow, from, to);
+	else if (hr_related(skb, x, from))
+		reason = hr_route_edges(p, from, to);
+	else
+		reason = hr_judge_new(skb, x, tracked, from, to);
+	if (!reason && p->more_fragments)
+		hr_fragment_remember(p, x->from, x->to, x->now);
+	return reason;
+}
+
+/* Forwards a packet whose like went the whole way before; false: this one must. */
+static __always_inline int hr_shortcut(struct __sk_buff *skb, struct hr_passage *x)
+{
+	const struct hr_packet *p = &x->packet;
+	const struct hr_interface *from, *to;
+	struct hr_flow *flow;
+	__u32 slot;
+	__u64 path;
+
+	if ((p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) || p->fragment ||
+	    p->more_fragments || p->destination_mac[0] & 1)
+		return 0;
+	hr_flow_key_of(&x->key, p, HR_OWNER | x->vpc, HR_OWNER | x->vpc, &x->side);
+	flow = bpf_map_lookup_elem(&flows, &x->key);
+	x->flow = flow;
+	x->looked_up = 1;
+	if (!flow)
+		return 0;
+	path = *(volatile __u64 *)&flow->path;
+	if (path >> 34 != x->generation || !(path >> 32 & (1 << (x->side & 1))) ||
+	    !hr_flow_has(flow, p, x->side, x->now))
+		return 0;
+	slot = (x->side ? path >> 16 : path) & 0xffff;
+	from = bpf_map_lookup_elem(&interfaces, &slot);
+	slot = (x->side ? path : path >> 16) & 0xffff;
+	to = bpf_map_lookup_elem(&interfaces, &slot);
+	if (!from || !to || from->ifindex != skb->ifindex || from->vlan != p->vlan ||
+	    !hr_mac_equal(p->source_mac, from->mac))
+		return 0;
+	hr_flow_touch(flow, p, x->side, x->now, from, to);
+	x->action = hr_forward_between(skb, p, from, to);
+	return 1;
 }
 
 static __always_inline __u32 hr_parse_datagram(struct __sk_buff *skb, struct hr_packet *p)
@@ -156,16 +302,15 @@ static __always_inline __u32 hr_from_service(struct __sk_buff *skb, struct hr_pa
 {
 	const __u8 router[6] = HR_ROUTER_MAC;
 	const struct hr_interface *to;
-	__u32 reason;
+	__u32 since;
 
 	if (x->packet.ethertype != ETH_P_IP)
 		return HR_UNSUPPORTED_PROTOCOL;
-	reason = hr_parse_datagram(skb, &x->packet);
-	if (reason)
-		return reason;
+	if (x->parsed)
+		return x->parsed;
 	if (!hr_forward_is_service(x->packet.source))
 		return HR_SOURCE_ADDRESS;
-	x->to = hr_address_owner(x->vpc, x->packet.destination);
+	x->to = hr_address_owner(x->vpc, x->packet.destination, &since);
 	to = hr_interface_of(x->to);
 	if (!to)
 		return HR_NO_ROUTE;
@@ -191,38 +336,38 @@ static __always_inline __u32 hr_to_service(struct __sk_buff *skb, struct hr_pass
 	return HR_ALLOWED;
 }
 
-/* Steps 7 to 16. */
+/* Steps 7 to 18. */
 static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_passage *x,
 					       const struct hr_interface *from)
 {
-	const __u8 router[6] = HR_ROUTER_MAC;
 	struct hr_packet *p = &x->packet;
 	const struct hr_interface *to;
-	__u32 reason = hr_parse_datagram(skb, p);
+	__u32 reason;
 
-	if (reason)
-		return reason;
-	if (from->check && hr_address_owner(x->vpc, p->source) != x->from)
+	if (x->parsed)
+		return x->parsed;
+	x->owners[0] = hr_address_owner(x->vpc, p->source, &x->since[0]);
+	if (from->check && x->owners[0] != x->from)
 		return HR_SOURCE_ADDRESS;
 	if (hr_forward_is_multicast(from, p))
 		return HR_MULTICAST;
 	if (hr_forward_is_service(p->destination))
 		return hr_to_service(skb, x);
-	x->to = hr_address_owner(x->vpc, p->destination);
-	to = hr_interface_of(x->to);
+	x->owners[1] = hr_address_owner(x->vpc, p->destination, &x->since[1]);
+	reason = hr_route(from, p->destination, x->owners[1], &x->to);
+	if (reason)
+		return reason;
+	to = hr_interface_at(x->to, &x->slots[1]);
 	if (!to)
 		return HR_NO_ROUTE;
 	if (!to->ifindex)
 		return HR_PEER_DOWN;
+	if (to->check && x->owners[1] != x->to)
+		return HR_DESTINATION_ADDRESS;
 	reason = hr_judge(skb, x, from, to);
-	if (reason)
-		return reason;
-	/* In a subnet the sender addressed the receiver itself; across subnets, the router. */
-	if (from->subnet == to->subnet && from->mask == to->mask)
-		x->action = hr_forward_to_interface(skb, p, to, from->mac);
-	else
-		x->action = hr_forward_to_interface(skb, p, to, router);
-	return HR_ALLOWED;
+	if (!reason)
+		x->action = hr_forward_between(skb, p, from, to);
+	return reason;
 }
 
 /* Steps 1 to 6. */
@@ -240,15 +385,23 @@ static __always_inline __u32 hr_from_port(struct __sk_buff *skb, struct hr_passa
 	if (!port)
 		return HR_UNKNOWN_PORT;
 	x->vpc = port->vpc;
+	if (x->packet.ethertype == ETH_P_IP) {
+		x->parsed = hr_parse_datagram(skb, &x->packet);
+		if (!x->parsed && port->interface && hr_shortcut(skb, x))
+			return HR_ALLOWED;
+	}
 	if (!port->interface)
 		return hr_from_service(skb, x);
 	/* A frame without a sender is put down to the port's interface. */
 	x->from = port->interface;
-	from = hr_forward_sender(skb, port, &x->packet);
+	from = hr_forward_sender(skb, port, &x->packet, &x->slots[0]);
 	if (!from)
 		return x->packet.vlan == HR_UNTAGGED ? HR_UNKNOWN_PORT : HR_UNKNOWN_VLAN;
 	x->from = from->key;
-	x->vpc = from->vpc;
+	if (x->vpc != from->vpc) {
+		x->vpc = from->vpc;
+		x->looked_up = 0;
+	}
 	if (!hr_mac_equal(x->packet.source_mac, from->mac))
 		return HR_SOURCE_MAC;
 	if (x->packet.ethertype == ETH_P_ARP) {
@@ -266,9 +419,13 @@ SEC("classifier")
 int fabric(struct __sk_buff *skb)
 {
 	struct hr_passage x = { .rules = { HR_NO_RULE, HR_NO_RULE }, .action = TC_ACT_SHOT };
-	__u32 bytes = skb->len;
-	__u32 reason = hr_from_port(skb, &x);
+	__u32 bytes = skb->len, zero = 0, reason;
+	const __u32 *found = bpf_map_lookup_elem(&generation, &zero);
 
+	/* Before anything that it stands for is read. */
+	x.generation = found ? *(volatile const __u32 *)found : 0;
+	x.now = hr_flow_now();
+	reason = hr_from_port(skb, &x);
 	if (!reason) {
 		/* ARP is the VPC's own business: no verdict. */
 		if (x.packet.ethertype == ETH_P_IP)

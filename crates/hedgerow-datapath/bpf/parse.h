@@ -1,6 +1,7 @@
 /* Headers of a frame, bounds-checked: Ethernet, 802.1Q, ARP, IPv4, TCP, UDP, ICMP.
  *
- * Everything is read with bpf_skb_load_bytes, so paged (non-linear) and GSO packets need no pull.
+ * Headers are read from the linear part of the packet, which nearly always holds them, or else with
+ * bpf_skb_load_bytes: paged (non-linear) and GSO packets need no pull.
  * Offsets count from the MAC header, which is where skb->data is at tc and tcx, ingress and egress.
  * Each parser returns HR_ALLOWED, or the reason for which the frame must be dropped.
  * Include after <linux/bpf.h>, <bpf/bpf_helpers.h>, <bpf/bpf_endian.h> and "reasons.h".
@@ -12,6 +13,20 @@
 #include <linux/ip.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
+
+/* Fills *to from the packet at offset; 0, or negative past its end. Offsets beyond 255 go the slow
+ * way: the verifier wants a bound, and no header that matters lies there. */
+#define HR_READ(skb, offset, to)                                                                   \
+	({                                                                                         \
+		__u32 hr_offset = (offset);                                                        \
+		void *hr_at = (void *)(long)(skb)->data + (hr_offset & 255);                       \
+		int hr_result = 0;                                                                 \
+		if (hr_offset < 256 && hr_at + sizeof(*(to)) <= (void *)(long)(skb)->data_end)     \
+			*(to) = *(__typeof__(to))hr_at;                                            \
+		else                                                                               \
+			hr_result = bpf_skb_load_bytes(skb, hr_offset, to, sizeof(*(to)));         \
+		hr_result;                                                                         \
+	})
 
 #define HR_UNTAGGED 0xffff /* hr_packet.vlan of a frame without a tag */
 #define HR_VLAN_VID 0x0fff
@@ -78,7 +93,7 @@ static __always_inline __u32 hr_parse_ethernet(struct __sk_buff *skb, struct hr_
 		__be16 ethertype;
 	} tag;
 
-	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) < 0)
+	if (HR_READ(skb, 0, &eth) < 0)
 		return HR_MALFORMED;
 	__builtin_memcpy(p->destination_mac, eth.h_dest, 6);
 	__builtin_memcpy(p->source_mac, eth.h_source, 6);
@@ -89,7 +104,7 @@ static __always_inline __u32 hr_parse_ethernet(struct __sk_buff *skb, struct hr_
 	if (skb->vlan_present) {
 		p->vlan = skb->vlan_tci & HR_VLAN_VID;
 	} else if (p->ethertype == ETH_P_8021Q) {
-		if (bpf_skb_load_bytes(skb, p->l3, &tag, sizeof(tag)) < 0)
+		if (HR_READ(skb, p->l3, &tag) < 0)
 			return HR_MALFORMED;
 		p->vlan = bpf_ntohs(tag.tci) & HR_VLAN_VID;
 		p->ethertype = bpf_ntohs(tag.ethertype);
@@ -103,7 +118,7 @@ static __always_inline __u32 hr_parse_ethernet(struct __sk_buff *skb, struct hr_
 static __always_inline __u32 hr_parse_arp(struct __sk_buff *skb, const struct hr_packet *p,
 					  struct hr_arp *arp)
 {
-	if (bpf_skb_load_bytes(skb, p->l3, arp, sizeof(*arp)) < 0)
+	if (HR_READ(skb, p->l3, arp) < 0)
 		return HR_MALFORMED;
 	if (arp->hardware != bpf_htons(1) || arp->protocol != bpf_htons(ETH_P_IP) ||
 	    arp->hardware_len != 6 || arp->protocol_len != 4)
@@ -118,7 +133,7 @@ static __always_inline __u32 hr_parse_ipv4(struct __sk_buff *skb, struct hr_pack
 	__u32 header, total;
 	__u16 offset;
 
-	if (bpf_skb_load_bytes(skb, p->l3, &ip, sizeof(ip)) < 0)
+	if (HR_READ(skb, p->l3, &ip) < 0)
 		return HR_MALFORMED;
 	header = ip.ihl * 4;
 	total = bpf_ntohs(ip.tot_len);
@@ -146,7 +161,7 @@ static __always_inline __u32 hr_parse_tcp(struct __sk_buff *skb, struct hr_packe
 	struct tcphdr tcp;
 	__u8 flags;
 
-	if (p->l4 + sizeof(tcp) > p->end || bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)) < 0)
+	if (p->l4 + sizeof(tcp) > p->end || HR_READ(skb, p->l4, &tcp) < 0)
 		return HR_MALFORMED;
 	if (tcp.doff < 5 || p->l4 + tcp.doff * 4 > p->end)
 		return HR_MALFORMED;
@@ -162,7 +177,7 @@ static __always_inline __u32 hr_parse_udp(struct __sk_buff *skb, struct hr_packe
 	struct udphdr udp;
 	__u32 len;
 
-	if (p->l4 + sizeof(udp) > p->end || bpf_skb_load_bytes(skb, p->l4, &udp, sizeof(udp)) < 0)
+	if (p->l4 + sizeof(udp) > p->end || HR_READ(skb, p->l4, &udp) < 0)
 		return HR_MALFORMED;
 	len = bpf_ntohs(udp.len);
 	if (len < sizeof(udp) || (!p->more_fragments && p->l4 + len > p->end))
@@ -176,7 +191,7 @@ static __always_inline __u32 hr_parse_icmp(struct __sk_buff *skb, struct hr_pack
 {
 	struct hr_icmp icmp;
 
-	if (p->l4 + sizeof(icmp) > p->end || bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)) < 0)
+	if (p->l4 + sizeof(icmp) > p->end || HR_READ(skb, p->l4, &icmp) < 0)
 		return HR_MALFORMED;
 	p->destination_port = (__u16)icmp.type << 8 | icmp.code;
 	p->icmp_id = bpf_ntohs(icmp.id);

@@ -3,7 +3,8 @@
 //! ```text
 //!   Fabric ── declarative: put and remove ports, interfaces, groups
 //!     ├─ compile  rules → bit vectors, port tables, prefixes (pure)
-//!     ├─ groups   combinations of groups, compiled sets, one-store switch
+//!     ├─ groups   combinations of groups;  acls: network ACLs;  routes: route tables
+//!     ├─ sets     compiled rules in the maps, one-store switch
 //!     ├─ slots    numbers that rest before they are reused
 //!     ├─ maps     the object's maps, typed;  layout: their structures
 //!     └─ event    what the program reports
@@ -11,15 +12,19 @@
 //!
 //! The program's order of precedence is written above it in `bpf/fabric.bpf.c`.
 
+mod acls;
 pub mod compile;
 mod error;
 mod event;
 mod groups;
+mod interface;
 pub mod layout;
 mod maps;
+mod routes;
+mod sets;
 mod slots;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
@@ -28,14 +33,21 @@ use aya::maps::RingBuf;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use hedgerow_core::reason::Reason;
+use hedgerow_core::route::Target;
 use hedgerow_core::sg::{Direction, Group, GroupId, Ipv4Prefix, RuleId};
 
+pub use acls::Acl;
 pub use error::FabricError;
 pub use event::{Consulted, Event, Events};
+pub use interface::{Interface, Place, Timeouts};
 
+use acls::Acls;
 use groups::Groups;
-use layout::{AddressKey, AddressOwner, InterfaceRecord, Port, Service, UNTAGGED, VlanKey};
+use interface::{Known, vlan_key};
+use layout::{AddressKey, AddressOwner, InterfaceRecord, Port, Service};
 use maps::{Maps, limits};
+use routes::Routes;
+use sets::Sets;
 use slots::Slots;
 
 /// MAC of every subnet's router, at base + 1. `HR_ROUTER_MAC` in C.
@@ -43,60 +55,22 @@ pub const ROUTER_MAC: [u8; 6] = [0x02, 0x68, 0x72, 0x00, 0x00, 0x01];
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fabric.bpf.o"));
 
-/// Where an interface's frames enter and leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Nowhere: packets to it are dropped as `peer_down`.
-    Detached,
-    /// A port of its own, by ifindex in the fabric's namespace; frames are untagged.
-    Port(u32),
-    /// The port of its trunk; frames are tagged.
-    Branch {
-        /// Interface key of the trunk.
-        trunk: u32,
-        /// VLAN id.
-        vlan: u16,
-    },
-}
-
-/// An interface as the program needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
-    /// Never reused, never 0.
-    pub key: u32,
-    /// VPC key.
-    pub vpc: u32,
-    /// Subnet block; the router is at base + 1.
-    pub subnet: Ipv4Prefix,
-    /// MAC address.
-    pub mac: [u8; 6],
-    /// Private addresses.
-    pub addresses: Vec<Ipv4Addr>,
-    /// Groups.
-    pub groups: BTreeSet<GroupId>,
-    /// Whether frames must carry one of `addresses` as source.
-    pub source_dest_check: bool,
-    /// Where it is plugged in.
-    pub place: Place,
-}
-
-/// An interface that is in the maps.
-#[derive(Debug)]
-struct Known {
-    view: Interface,
-    slot: u32,
-    combination: u32,
-}
-
 /// The loaded program and its maps. Dropping it detaches the program everywhere.
 pub struct Fabric {
     ebpf: Ebpf,
     maps: Maps,
     links: HashMap<u32, SchedClassifierLink>,
+    sets: Sets,
     groups: Groups,
+    acls: Acls,
+    routes: Routes,
     interfaces: HashMap<u32, Known>,
     slots: Slots,
+    generation: u32,
 }
+
+/// `HR_GENERATION`.
+const GENERATION: u32 = 0x3fff_ffff;
 
 impl Fabric {
     /// Loads program and maps (about 30 ms).
@@ -111,9 +85,13 @@ impl Fabric {
             ebpf,
             maps,
             links: HashMap::new(),
+            sets: Sets::new(),
             groups: Groups::new(),
+            acls: Acls::default(),
+            routes: Routes::new(),
             interfaces: HashMap::new(),
             slots: Slots::new(0, limits::INTERFACES),
+            generation: 0,
         })
     }
 
@@ -182,21 +160,41 @@ impl Fabric {
         if self.interfaces.get(&view.key).is_some_and(|known| known.view == view) {
             return Ok(());
         }
-        let combination = self.groups.acquire(&mut self.maps, view.vpc, &view.groups, now)?;
+        let result = self.replace_interface(view, now);
+        self.advance();
+        result
+    }
+
+    fn replace_interface(&mut self, view: Interface, now: Instant) -> Result<(), FabricError> {
+        let number = |key: Option<u32>, number: &mut dyn FnMut(u32) -> Result<u32, FabricError>| {
+            key.map_or(Ok(0), number)
+        };
+        let routes = number(view.routes, &mut |key| self.routes.number(key, now))?;
+        let acl = number(view.acl, &mut |key| self.acls.number(&mut self.sets, key, now))?;
+        let (sets, maps) = (&mut self.sets, &mut self.maps);
+        let combination = self.groups.acquire(sets, maps, view.vpc, &view.groups, now)?;
         let Some(slot) = self.slots.take(now) else {
-            self.groups.release(&mut self.maps, view.vpc, &view.groups, now)?;
+            self.groups.release(sets, maps, view.vpc, &view.groups, now)?;
             return Err(FabricError::Full("interfaces"));
         };
-        self.maps.interfaces.put(slot, &self.record(&view, combination))?;
-        self.maps.interface_slots.put(view.key, slot)?;
         let key = view.key;
-        let port_moved = self.interfaces.get(&key).is_none_or(|old| old.view.place != view.place);
-        let new = Known { view, slot, combination };
+        let before = self.interfaces.get(&key);
+        let since = view.addresses.iter().map(|address| {
+            let kept = before.filter(|old| old.view.vpc == view.vpc);
+            let kept = kept.and_then(|old| old.since.get(address));
+            (*address, kept.copied().unwrap_or((self.generation + 1) & GENERATION))
+        });
+        let since = since.collect();
+        let port_moved = before.is_none_or(|old| old.view.place != view.place);
+        let new = Known { view, slot, combination, routes, acl, since };
+        self.maps.interfaces.put(slot, &self.record(&new))?;
+        self.maps.interface_slots.put(key, slot)?;
         let old = self.interfaces.insert(key, new);
         self.follow(key, old.as_ref())?;
         if let Some(old) = old {
             self.slots.release(old.slot, now);
-            self.groups.release(&mut self.maps, old.view.vpc, &old.view.groups, now)?;
+            let (sets, maps) = (&mut self.sets, &mut self.maps);
+            self.groups.release(sets, maps, old.view.vpc, &old.view.groups, now)?;
         }
         if port_moved {
             self.move_branches(key, now)?;
@@ -208,6 +206,17 @@ impl Fabric {
     pub fn remove_interface(&mut self, key: u32, now: Instant) -> Result<(), FabricError> {
         self.reap(now)?;
         let Some(gone) = self.interfaces.remove(&key) else { return Ok(()) };
+        let result = self.forget_interface(key, &gone, now);
+        self.advance();
+        result
+    }
+
+    fn forget_interface(
+        &mut self,
+        key: u32,
+        gone: &Known,
+        now: Instant,
+    ) -> Result<(), FabricError> {
         self.maps.interface_slots.remove(&key)?;
         for address in &gone.view.addresses {
             self.remove_address(gone.view.vpc, *address, key)?;
@@ -216,14 +225,17 @@ impl Fabric {
             self.maps.vlans.remove(&vlan)?;
         }
         self.slots.release(gone.slot, now);
-        self.groups.release(&mut self.maps, gone.view.vpc, &gone.view.groups, now)?;
+        let (sets, maps) = (&mut self.sets, &mut self.maps);
+        self.groups.release(sets, maps, gone.view.vpc, &gone.view.groups, now)?;
         self.move_branches(key, now)
     }
 
     /// The group is new or its rules changed.
     pub fn put_group(&mut self, vpc: u32, group: Group, now: Instant) -> Result<(), FabricError> {
         self.reap(now)?;
-        self.groups.put_group(&mut self.maps, vpc, group, now)
+        let result = self.groups.put_group(&mut self.sets, &mut self.maps, vpc, group, now);
+        self.advance();
+        result
     }
 
     /// The group is gone; absent is fine.
@@ -234,12 +246,51 @@ impl Fabric {
         now: Instant,
     ) -> Result<(), FabricError> {
         self.reap(now)?;
-        self.groups.remove_group(&mut self.maps, vpc, group, now)
+        let result = self.groups.remove_group(&mut self.sets, &mut self.maps, vpc, group, now);
+        self.advance();
+        result
+    }
+
+    /// The route table is new or its routes changed; no prefix may occur twice.
+    pub fn put_routes(
+        &mut self,
+        key: u32,
+        routes: Vec<(Ipv4Prefix, Target)>,
+        now: Instant,
+    ) -> Result<(), FabricError> {
+        self.reap(now)?;
+        let result = self.routes.put(&mut self.maps, key, routes, now);
+        self.advance();
+        result
+    }
+
+    /// The route table is gone, and no interface has it; absent is fine.
+    pub fn remove_routes(&mut self, key: u32, now: Instant) -> Result<(), FabricError> {
+        self.reap(now)?;
+        self.routes.remove(&mut self.maps, key, now);
+        self.advance();
+        Ok(())
+    }
+
+    /// The network ACL is new or its entries changed.
+    pub fn put_acl(&mut self, key: u32, acl: Acl, now: Instant) -> Result<(), FabricError> {
+        self.reap(now)?;
+        let result = self.acls.put(&mut self.sets, &mut self.maps, key, acl, now);
+        self.advance();
+        result
+    }
+
+    /// The network ACL is gone, and no interface has it; absent is fine.
+    pub fn remove_acl(&mut self, key: u32, now: Instant) -> Result<(), FabricError> {
+        self.reap(now)?;
+        self.acls.remove(&mut self.sets, &mut self.maps, key, now);
+        self.advance();
+        Ok(())
     }
 
     /// The rule that an event names; `None` a minute after its set was replaced.
     pub fn rule(&self, set: u32, direction: Direction, number: u16) -> Option<&RuleId> {
-        self.groups.rule(set, direction, number)
+        self.sets.rule(set, direction, number)
     }
 
     /// The interface with this key.
@@ -260,26 +311,23 @@ impl Fabric {
 
     /// Takes back what no packet in flight can be reading any more.
     fn reap(&mut self, now: Instant) -> Result<(), FabricError> {
-        self.groups.reap(&mut self.maps, now)
+        self.routes.reap(&mut self.maps, now)?;
+        self.sets.reap(&mut self.maps, now)
     }
 
-    fn record(&self, view: &Interface, combination: u32) -> InterfaceRecord {
-        let (ifindex, vlan) = match view.place {
-            Place::Detached => (0, UNTAGGED),
-            Place::Port(ifindex) => (ifindex, UNTAGGED),
-            Place::Branch { trunk, vlan } => (self.trunk_port(trunk), vlan),
+    /// What was changed in the maps counts from now on, for tracked flows too.
+    fn advance(&mut self) {
+        self.generation = (self.generation + 1) & GENERATION;
+        self.maps.generation.store(0, self.generation);
+    }
+
+    fn record(&self, known: &Known) -> InterfaceRecord {
+        let ifindex = match known.view.place {
+            Place::Detached => 0,
+            Place::Port(ifindex) => ifindex,
+            Place::Branch { trunk, .. } => self.trunk_port(trunk),
         };
-        InterfaceRecord {
-            key: view.key,
-            vpc: view.vpc,
-            ifindex,
-            combination,
-            subnet: view.subnet.address.to_bits().to_be(),
-            mask: u32::MAX.checked_shl(32 - u32::from(view.subnet.len)).unwrap_or(0).to_be(),
-            vlan,
-            mac: view.mac,
-            check: u32::from(view.source_dest_check),
-        }
+        known.record(ifindex)
     }
 
     /// The ifindex at which a trunk is plugged in, 0 if it is not.
@@ -298,9 +346,9 @@ impl Fabric {
         if let Some(vlan) = vlan {
             self.maps.vlans.put(vlan, key)?;
         }
-        for address in &addresses {
+        for (address, since) in new.since.clone() {
             let address = address.to_bits().to_be();
-            let owner = AddressOwner { interface: key, vpc, address };
+            let owner = AddressOwner { interface: key, vpc, address, since };
             self.maps.addresses.put(AddressKey { vpc, address }, owner)?;
         }
         let Some(old) = old else { return Ok(()) };
@@ -334,7 +382,7 @@ impl Fabric {
         for key in branches {
             let slot = self.slots.take(now).ok_or(FabricError::Full("interfaces"))?;
             let Some(known) = self.interfaces.get(&key) else { continue };
-            let record = self.record(&known.view, known.combination);
+            let record = self.record(known);
             self.maps.interfaces.put(slot, &record)?;
             self.maps.interface_slots.put(key, slot)?;
             if let Some(known) = self.interfaces.get_mut(&key) {
@@ -343,13 +391,6 @@ impl Fabric {
             }
         }
         Ok(())
-    }
-}
-
-fn vlan_key(view: &Interface) -> Option<VlanKey> {
-    match view.place {
-        Place::Branch { trunk, vlan } => Some(VlanKey { trunk, vlan: u32::from(vlan) }),
-        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::{
     Direction, Group, GroupId, ICMP, Packet, Peer, Rule, RuleId, TCP, Traffic, UDP, judge,
 };
-use hedgerow_datapath::fabric::{Event, Events, Fabric, Interface, Place, ROUTER_MAC};
+use hedgerow_datapath::fabric::{Event, Events, Fabric, Interface, Place, ROUTER_MAC, Timeouts};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -172,6 +172,9 @@ impl Bench {
             addresses: vec![end.0],
             groups: end.1.iter().copied().map(group_id).collect(),
             source_dest_check: true,
+            routes: None,
+            acl: None,
+            timeouts: Timeouts::default(),
             place: Place::Port(PORT),
         };
         self.fabric.put_interface(view, self.clock).expect("put interface");

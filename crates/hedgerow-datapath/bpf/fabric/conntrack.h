@@ -1,6 +1,11 @@
 /* Connection tracking: a flow that passed both gates once goes on passing, whatever becomes of
- * the rules, until it is idle or closed. Keys contain both interface keys, which are never reused,
- * so an entry never matches another interface that got the address later. */
+ * the rules, until it is idle or closed. An entry remembers the generation in which it was last
+ * judged in full, and addresses know since which generation they are an interface's: an entry never
+ * matches another interface that got the address later.
+ *
+ * A gate at which EC2 would not track the flow ("Untracked connections", Amazon EC2 User Guide) is
+ * noted as open, and every packet is judged there as long as the entry is asked: as a change of rules
+ * starts a new generation, that is at once. */
 #pragma once
 
 #define HR_FLOW_INITIATOR 0x01 /* which side sent the first packet */
@@ -9,29 +14,30 @@
 #define HR_FLOW_FIN 0x08	 /* << side */
 #define HR_FLOW_FINS (HR_FLOW_FIN | HR_FLOW_FIN << 1)
 #define HR_FLOW_RESET 0x20
+#define HR_FLOW_OPEN 0x40 /* << side: that end's groups do not track the flow */
 
-/* Idle timeouts, seconds. Established TCP, UDP: "Security group connection tracking", Amazon EC2
- * User Guide; the others as nf_conntrack has them. */
-#define HR_TIMEOUT_TCP_OPENING 120
-#define HR_TIMEOUT_TCP_ESTABLISHED 432000
-#define HR_TIMEOUT_TCP_CLOSING 120
-#define HR_TIMEOUT_TCP_RESET 10
-#define HR_TIMEOUT_UDP 30
-#define HR_TIMEOUT_UDP_STREAM 180
-#define HR_TIMEOUT_ICMP 30
-#define HR_TIMEOUT_OTHER 600
-#define HR_TIMEOUT_FRAGMENT 30
+/* Time is kept in ticks of 2^30 nanoseconds, because a division costs more than the rest. */
+#define HR_TICKS(seconds) (((seconds) * 1000000000ULL + (1 << 30) - 1) >> 30)
+
+/* Idle timeouts as nf_conntrack has them; those of established TCP and UDP are the interfaces'
+ * (hr_interface.idle): of a flow's two, the shorter. */
+#define HR_TIMEOUT_TCP_OPENING HR_TICKS(120)
+#define HR_TIMEOUT_TCP_CLOSING HR_TICKS(120)
+#define HR_TIMEOUT_TCP_RESET HR_TICKS(10)
+#define HR_TIMEOUT_ICMP HR_TICKS(30)
+#define HR_TIMEOUT_OTHER HR_TICKS(600)
+#define HR_TIMEOUT_FRAGMENT HR_TICKS(30)
 
 #define HR_ICMP_UNTRACKED 0xff
 
 static __always_inline __u32 hr_flow_now(void)
 {
-	return bpf_ktime_get_coarse_ns() / 1000000000ULL;
+	return bpf_ktime_get_coarse_ns() >> 30;
 }
 
 /* One end of a flow. */
 struct hr_flow_end {
-	__u32 interface;
+	__u32 end; /* see hr_flow_key */
 	__be32 address;
 	__u16 port;
 };
@@ -63,14 +69,14 @@ static __always_inline __u32 hr_flow_normalise(struct hr_flow_key *key, const st
 {
 	__u32 side = 0;
 
-	if (a->interface != b->interface)
-		side = a->interface > b->interface;
-	else if (a->address != b->address)
+	if (a->address != b->address)
 		side = a->address > b->address;
-	else
+	else if (a->port != b->port)
 		side = a->port > b->port;
-	key->interface[0] = side ? b->interface : a->interface;
-	key->interface[1] = side ? a->interface : b->interface;
+	else
+		side = a->end > b->end;
+	key->end[0] = side ? b->end : a->end;
+	key->end[1] = side ? a->end : b->end;
 	key->address[0] = side ? b->address : a->address;
 	key->address[1] = side ? a->address : b->address;
 	key->port[0] = side ? b->port : a->port;
@@ -101,7 +107,15 @@ static __always_inline int hr_flow_key_of(struct hr_flow_key *key, const struct 
 	return request != HR_ICMP_UNTRACKED;
 }
 
-static __always_inline __u32 hr_flow_timeout(__u8 protocol, __u32 state)
+static __always_inline __u32 hr_flow_idle(const struct hr_interface *a, const struct hr_interface *b,
+					  __u32 what)
+{
+	return a->idle[what] < b->idle[what] ? a->idle[what] : b->idle[what];
+}
+
+static __always_inline __u32 hr_flow_timeout(__u8 protocol, __u32 state,
+					     const struct hr_interface *a,
+					     const struct hr_interface *b)
 {
 	switch (protocol) {
 	case IPPROTO_TCP:
@@ -110,10 +124,10 @@ static __always_inline __u32 hr_flow_timeout(__u8 protocol, __u32 state)
 		if (state & HR_FLOW_FINS)
 			return HR_TIMEOUT_TCP_CLOSING;
 		if (state & HR_FLOW_ESTABLISHED)
-			return HR_TIMEOUT_TCP_ESTABLISHED;
+			return hr_flow_idle(a, b, HR_IDLE_TCP);
 		return HR_TIMEOUT_TCP_OPENING;
 	case IPPROTO_UDP:
-		return state & HR_FLOW_REPLIED ? HR_TIMEOUT_UDP_STREAM : HR_TIMEOUT_UDP;
+		return hr_flow_idle(a, b, state & HR_FLOW_REPLIED ? HR_IDLE_STREAM : HR_IDLE_UDP);
 	case IPPROTO_ICMP:
 		return HR_TIMEOUT_ICMP;
 	}
@@ -146,38 +160,50 @@ static __always_inline int hr_flow_restarts(const struct hr_packet *p, __u32 sta
 	       side != (state & HR_FLOW_INITIATOR);
 }
 
-/* Whether the packet belongs to a tracked flow, which it then keeps alive. */
-static __always_inline int hr_flow_passes(const struct hr_flow_key *key, const struct hr_packet *p,
-					  __u32 side, __u32 now)
+/* Whether the packet belongs to the flow. */
+static __always_inline int hr_flow_has(const struct hr_flow *flow, const struct hr_packet *p,
+				       __u32 side, __u32 now)
 {
-	struct hr_flow *flow = bpf_map_lookup_elem(&flows, key);
-	__u32 state, learnt, expires;
-
-	if (!flow)
-		return 0;
-	state = flow->state;
-	if ((__s32)(flow->expires - now) <= 0 || hr_flow_restarts(p, state, side))
-		return 0;
-	learnt = hr_flow_learn(p, state, side);
-	if (learnt & ~state)
-		__sync_fetch_and_or(&flow->state, learnt);
-	expires = now + hr_flow_timeout(p->protocol, state | learnt);
-	if (flow->expires != expires)
-		flow->expires = expires;
-	return 1;
+	return (__s32)(flow->expires - now) > 0 && !hr_flow_restarts(p, flow->state, side);
 }
 
-/* Tracks the flow that `p` starts; false: the table refused it. */
-static __always_inline int hr_flow_start(const struct hr_flow_key *key, const struct hr_packet *p,
-					 __u32 side, __u32 now, const __u16 rules[2])
+/* Keeps the flow alive with a packet that passes. */
+static __always_inline void hr_flow_touch(struct hr_flow *flow, const struct hr_packet *p, __u32 side,
+					  __u32 now, const struct hr_interface *from,
+					  const struct hr_interface *to)
 {
-	struct hr_flow flow = { .created = now, .state = side & HR_FLOW_INITIATOR };
+	__u32 state = flow->state, learnt = hr_flow_learn(p, state, side), expires;
 
-	flow.state |= hr_flow_learn(p, flow.state, side);
-	flow.expires = now + hr_flow_timeout(p->protocol, flow.state);
-	flow.rules[HR_INGRESS] = rules[HR_INGRESS];
-	flow.rules[HR_EGRESS] = rules[HR_EGRESS];
-	return bpf_map_update_elem(&flows, key, &flow, BPF_ANY) == 0;
+	if (learnt & ~state)
+		__sync_fetch_and_or(&flow->state, learnt);
+	expires = now + hr_flow_timeout(p->protocol, state | learnt, from, to);
+	if (flow->expires != expires)
+		flow->expires = expires;
+}
+
+/* See hr_flow.path; `slots` are the sender's and the receiver's. */
+static __always_inline __u64 hr_flow_path(__u32 generation, __u32 side, const __u32 slots[2])
+{
+	return (__u64)generation << 34 | 1ULL << (32 + (side & 1)) |
+	       (side ? slots[0] << 16 | slots[1] : slots[1] << 16 | slots[0]);
+}
+
+/* Notes that a packet from `side` went the whole way in this generation. */
+static __always_inline void hr_flow_pave(struct hr_flow *flow, __u64 path)
+{
+	__u64 old = flow->path;
+
+	if (old >> 34 == path >> 34 && (__u32)old == (__u32)path)
+		path |= old & (3ULL << 32);
+	*(volatile __u64 *)&flow->path = path;
+}
+
+/* Whether the address changed hands after the flow was last judged in full. */
+static __always_inline int hr_flow_outlived(const struct hr_flow *flow, __u32 since)
+{
+	__u32 age = (since - (__u32)(flow->path >> 34)) & HR_GENERATION;
+
+	return age != 0 && age < HR_GENERATION / 2;
 }
 
 static __always_inline int hr_flow_is_icmp_error(const struct hr_packet *p)

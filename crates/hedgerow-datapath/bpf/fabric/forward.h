@@ -6,22 +6,31 @@ static __always_inline int hr_mac_equal(const __u8 *a, const __u8 *b)
 	return !__builtin_memcmp(a, b, 6);
 }
 
-/* The record of an interface, if it exists. */
-static __always_inline const struct hr_interface *hr_interface_of(__u32 key)
+/* The record of an interface and its slot, if it exists. */
+static __always_inline const struct hr_interface *hr_interface_at(__u32 key, __u32 *slot)
 {
 	const struct hr_interface *interface;
-	const __u32 *slot;
+	const __u32 *found;
 
-	slot = bpf_map_lookup_elem(&interface_slots, &key);
-	if (!slot)
+	found = bpf_map_lookup_elem(&interface_slots, &key);
+	if (!found)
 		return 0;
+	*slot = *found;
 	interface = bpf_map_lookup_elem(&interfaces, slot);
 	/* The hash element may have been reused between the two steps. */
 	return interface && interface->key == key ? interface : 0;
 }
 
-/* Key of the interface that has the address in the VPC, or 0. */
-static __always_inline __u32 hr_address_owner(__u32 vpc, __be32 address)
+/* The record of an interface, if it exists. */
+static __always_inline const struct hr_interface *hr_interface_of(__u32 key)
+{
+	__u32 slot;
+
+	return hr_interface_at(key, &slot);
+}
+
+/* Key of the interface that has the address in the VPC, or 0; and since which generation. */
+static __always_inline __u32 hr_address_owner(__u32 vpc, __be32 address, __u32 *since)
 {
 	struct hr_address_key key = { vpc, address };
 	const struct hr_address *found;
@@ -31,6 +40,7 @@ static __always_inline __u32 hr_address_owner(__u32 vpc, __be32 address)
 	if (!found)
 		return 0;
 	owner = *(volatile const __u32 *)&found->interface;
+	*since = found->since;
 	if (found->vpc != vpc || found->address != address)
 		return 0;
 	return owner;
@@ -38,7 +48,8 @@ static __always_inline __u32 hr_address_owner(__u32 vpc, __be32 address)
 
 /* The sender by port and tag, or 0. */
 static __always_inline const struct hr_interface *
-hr_forward_sender(struct __sk_buff *skb, const struct hr_port *port, const struct hr_packet *p)
+hr_forward_sender(struct __sk_buff *skb, const struct hr_port *port, const struct hr_packet *p,
+		  __u32 *slot)
 {
 	struct hr_vlan_key key = { port->interface, p->vlan };
 	const struct hr_interface *from;
@@ -51,7 +62,7 @@ hr_forward_sender(struct __sk_buff *skb, const struct hr_port *port, const struc
 			return 0;
 		interface = *branch;
 	}
-	from = hr_interface_of(interface);
+	from = hr_interface_at(interface, slot);
 	return from && from->ifindex == skb->ifindex && from->vlan == p->vlan ? from : 0;
 }
 
@@ -104,12 +115,31 @@ static __always_inline int hr_forward_to_interface(struct __sk_buff *skb, const 
 	return hr_forward_deliver(skb, ifindex);
 }
 
+static __always_inline int hr_forward_same_subnet(const struct hr_interface *a,
+						  const struct hr_interface *b)
+{
+	return a->subnet == b->subnet && a->mask == b->mask;
+}
+
+/* In a subnet the sender addressed the receiver itself; across subnets, the router. */
+static __always_inline int hr_forward_between(struct __sk_buff *skb, const struct hr_packet *p,
+					      const struct hr_interface *from,
+					      const struct hr_interface *to)
+{
+	const __u8 router[6] = HR_ROUTER_MAC;
+
+	if (hr_forward_same_subnet(from, to))
+		return hr_forward_to_interface(skb, p, to, from->mac);
+	return hr_forward_to_interface(skb, p, to, router);
+}
+
 /* The MAC that answers for `target`, or 0: silence. The router is at the subnet's base + 1; the
  * service addresses are behind it, for hosts that think them on-link. */
 static __always_inline int hr_arp_answer(const struct hr_interface *from, __be32 target, __u8 *mac)
 {
 	const __u8 router[6] = HR_ROUTER_MAC;
 	const struct hr_interface *owner;
+	__u32 since;
 
 	if (target == bpf_htonl(bpf_ntohl(from->subnet) + 1) || hr_forward_is_service(target)) {
 		__builtin_memcpy(mac, router, 6);
@@ -117,7 +147,7 @@ static __always_inline int hr_arp_answer(const struct hr_interface *from, __be32
 	}
 	if ((target & from->mask) != from->subnet)
 		return 0;
-	owner = hr_interface_of(hr_address_owner(from->vpc, target));
+	owner = hr_interface_of(hr_address_owner(from->vpc, target, &since));
 	/* No answer for an address of one's own: that is a probe for duplicates (RFC 5227). */
 	if (!owner || owner->key == from->key)
 		return 0;

@@ -36,9 +36,28 @@ struct hr_interface {
 	__be32 mask;
 	__u16 vlan; /* of a branch, or HR_UNTAGGED */
 	__u8 mac[6];
-	__u32 check; /* source/destination check: 0 or 1 */
+	__u32 check;  /* source/destination check: 0 or 1 */
+	__u32 routes; /* its subnet's route table, or 0: the local route alone */
+	__u32 acl;    /* the combination that stands for its subnet's network ACL, or 0: none */
+	__u32 idle[3]; /* HR_IDLE_…: timeouts in ticks */
 };
-_Static_assert(sizeof(struct hr_interface) == 36, "layout.rs");
+_Static_assert(sizeof(struct hr_interface) == 56, "layout.rs");
+
+#define HR_IDLE_TCP 0 /* established */
+#define HR_IDLE_UDP 1
+#define HR_IDLE_STREAM 2 /* UDP that was answered */
+
+/* Counts changes of anything that decides about packets of a tracked flow: interfaces, routes,
+ * network ACLs, rules. Modulo 2^30; raised after the change is in the maps. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} generation SEC(".maps");
+
+#define HR_GENERATION 0x3fffffff
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -79,7 +98,9 @@ struct hr_address {
 	__u32 interface;
 	__u32 vpc;
 	__be32 address;
+	__u32 since; /* generation from which on the interface has the address */
 };
+_Static_assert(sizeof(struct hr_address) == 16, "layout.rs");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -102,8 +123,37 @@ struct {
 	__type(value, struct hr_service);
 } services SEC(".maps");
 
+/* Route table → its present version, changed by one store into shared memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32);
+} route_versions SEC(".maps");
+
+struct hr_route_key {
+	__u32 prefixlen; /* 32 + the prefix's length */
+	__u32 version;	 /* never reused */
+	__be32 destination;
+};
+
+#define HR_ROUTE_BLACKHOLE 0
+#define HR_ROUTE_UNSERVED 0xfffffffe /* a gateway: not built */
+#define HR_ROUTE_LOCAL 0xffffffff
+
+/* Destination prefix → an interface key, or HR_ROUTE_…. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct hr_route_key);
+	__type(value, __u32);
+} routes SEC(".maps");
+
 /* A combination is a distinct set of groups in a VPC; this is its present slot in sets, changed
- * by one store into shared memory. Combination 0 and set 0 stand for no groups: nothing passes. */
+ * by one store into shared memory. Combination 0 and set 0 stand for no groups: nothing passes.
+ * A network ACL is a combination too, with rules that deny; the lowest that matches decides. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -117,8 +167,13 @@ struct hr_set {
 	__u32 id;	 /* never reused: names the rule list in events */
 	__u32 tables[6]; /* [direction * 3 + (TCP 0, UDP 1, ICMP 2)] → port_tables */
 	__u32 others[2]; /* [direction] → port_blocks, indexed by protocol number */
+	__u32 words[2];	 /* [direction]: words of the bit vectors that are in use */
+	__u32 denies[2]; /* [direction] → rule_bits: the rules that deny; groups have none */
+	/* [direction * 2 + (TCP 0, UDP 1)] → rule_bits: the rules whose flows are not tracked, being
+	 * for everybody while the other direction lets every answer pass. */
+	__u32 open[4];
 };
-_Static_assert(sizeof(struct hr_set) == 36, "layout.rs");
+_Static_assert(sizeof(struct hr_set) == 68, "layout.rs");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -187,9 +242,11 @@ struct {
 	__type(value, __u32);
 } group_peers SEC(".maps");
 
-/* One entry for both directions. Side 0 is the end with the smaller (interface, address, port). */
+/* One entry for both directions. Side 0 is the end with the smaller (address, port, end). An end is
+ * HR_OWNER | VPC where the address is the interface's own, so that the entry is found before the
+ * interfaces are known; or the key of an interface that forwards for others. */
 struct hr_flow_key {
-	__u32 interface[2];
+	__u32 end[2];
 	__be32 address[2];
 	__u16 port[2]; /* ICMP queries: the id, twice */
 	__u8 protocol;
@@ -198,11 +255,14 @@ struct hr_flow_key {
 };
 _Static_assert(sizeof(struct hr_flow_key) == 24, "layout.rs");
 
+#define HR_OWNER 0x80000000
+
 struct hr_flow {
-	__u32 expires; /* seconds of CLOCK_MONOTONIC */
-	__u32 created;
-	__u32 state; /* HR_FLOW_… */
-	__u16 rules[2]; /* [direction] */
+	__u32 expires; /* ticks; see hr_flow_now */
+	__u32 state;   /* HR_FLOW_… */
+	/* What was found out when a packet last went the whole way, written in one store:
+	 * generation << 34 | sides whose packets did << 32 | slots of both interfaces. */
+	__u64 path;
 };
 _Static_assert(sizeof(struct hr_flow) == 16, "compact entries halve the cost at 64k flows");
 
@@ -223,7 +283,7 @@ struct hr_fragment_key {
 	__u8 pad;
 };
 
-/* Datagrams whose first fragment passed → when to forget them, seconds of CLOCK_MONOTONIC. */
+/* Datagrams whose first fragment passed → when to forget them, in ticks. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);

@@ -1,4 +1,4 @@
-/* The verdict of an interface's groups: ports & (prefixes | groups), lowest set bit decides.
+/* The verdict of an interface's groups, or of a network ACL: ports & (prefixes | groups), lowest set bit decides.
  *
  * Groups hold allow rules only, so order does not matter for the verdict; the bit order is the
  * rule order of core::sg::judge, so that both name the same rule. */
@@ -57,19 +57,45 @@ static __always_inline struct hr_bits *hr_rules_ports(const struct hr_set *set, 
 	return bpf_map_lookup_elem(&rule_bits, &bits);
 }
 
-/* Whether the groups `combination` let a new flow pass in `direction`. `traffic` is protocol << 16
- * | port (see hr_packet.destination_port), `peer` the address at the other end in network order,
- * `peer_combination` its groups or 0. Returns set id << 32 | rule number or HR_NO_RULE.
+/* → bits of the rules that open `direction` to everybody for the protocol; 0: there are none. */
+static __always_inline __u32 hr_rules_open(const struct hr_set *set, __u32 direction,
+					   __u32 protocol)
+{
+	if (protocol == IPPROTO_TCP)
+		return set->open[direction ? 2 : 0];
+	if (protocol == IPPROTO_UDP)
+		return set->open[direction ? 3 : 1];
+	return 0;
+}
+
+static __always_inline int hr_rules_denied(const struct hr_set *set, __u32 direction, __u32 rule)
+{
+	__u32 at = set->denies[direction ? 1 : 0];
+	const struct hr_bits *bits;
+
+	if (!at)
+		return 0;
+	bits = bpf_map_lookup_elem(&rule_bits, &at);
+	return !bits || bits->word[(rule >> 6) & (HR_RULE_WORDS - 1)] >> (rule & 63) & 1;
+}
+
+#define HR_RULES_DENIED 0x10000
+#define HR_RULES_OPEN 0x20000
+
+/* What the rules `combination` say of a packet in `direction`. `traffic` is protocol << 16 | port
+ * (see hr_packet.destination_port), `peer` the address at the other end in network order,
+ * `peer_combination` its groups or 0. Returns set id << 32 | rule number or HR_NO_RULE; with
+ * HR_RULES_DENIED if that rule denies, HR_RULES_OPEN if a flow it starts is not to be tracked.
  * A global function: verified once, not once per call. */
 __attribute__((noinline)) __u64 hr_rules_judge(__u32 combination, __u32 direction, __u32 traffic,
 					       __u32 peer, __u32 peer_combination)
 {
 	struct hr_prefix_key prefix = { .prefixlen = 64, .address = peer };
 	struct hr_group_key group = { .combination = peer_combination };
-	const struct hr_bits *by_port, *by_prefix, *by_group;
-	__u32 none = 0, *found, slot;
+	const struct hr_bits *by_port, *by_prefix, *by_group, *open;
+	__u32 none = 0, *found, slot, words, opens;
 	const struct hr_set *set;
-	__u64 refused;
+	__u64 verdict = 0;
 
 	found = bpf_map_lookup_elem(&combination_sets, &combination);
 	if (!found)
@@ -78,7 +104,7 @@ __attribute__((noinline)) __u64 hr_rules_judge(__u32 combination, __u32 directio
 	set = bpf_map_lookup_elem(&sets, &slot);
 	if (!set)
 		return HR_NO_RULE;
-	refused = (__u64)set->id << 32 | HR_NO_RULE;
+	words = set->words[direction ? 1 : 0];
 	prefix.gate = slot << 1 | direction;
 	group.gate = prefix.gate;
 	by_port = hr_rules_ports(set, direction, traffic >> 16, traffic & 0xffff);
@@ -86,13 +112,36 @@ __attribute__((noinline)) __u64 hr_rules_judge(__u32 combination, __u32 directio
 	by_prefix = bpf_map_lookup_elem(&rule_bits, found ? found : &none);
 	found = bpf_map_lookup_elem(&group_peers, &group);
 	by_group = bpf_map_lookup_elem(&rule_bits, found ? found : &none);
-	if (!by_port || !by_prefix || !by_group)
-		return refused;
-	for (__u32 n = 0; n < HR_RULE_WORDS; n++) {
+	opens = hr_rules_open(set, direction, traffic >> 16);
+	open = bpf_map_lookup_elem(&rule_bits, &opens);
+	if (!by_port || !by_prefix || !by_group || !open)
+		return (__u64)set->id << 32 | HR_NO_RULE;
+	for (__u32 n = 0; n < HR_RULE_WORDS && n < words; n++) {
 		__u64 word = by_port->word[n] & (by_prefix->word[n] | by_group->word[n]);
 
-		if (word)
-			return (__u64)set->id << 32 | (n * 64 + hr_rules_lowest(word));
+		if (!word)
+			continue;
+		if (!verdict) {
+			__u32 rule = n * 64 + hr_rules_lowest(word);
+
+			verdict = (__u64)set->id << 32 | rule;
+			if (hr_rules_denied(set, direction, rule))
+				verdict |= HR_RULES_DENIED;
+		}
+		if (!opens)
+			return verdict;
+		if (word & open->word[n])
+			return verdict | HR_RULES_OPEN;
 	}
-	return refused;
+	return verdict ? verdict : (__u64)set->id << 32 | HR_NO_RULE;
+}
+
+/* Whether a network ACL lets the packet pass. */
+static __always_inline int hr_rules_acl_passes(__u32 acl, __u32 direction,
+					       const struct hr_packet *p, __be32 peer)
+{
+	__u32 traffic = (__u32)p->protocol << 16 | p->destination_port;
+	__u64 verdict = hr_rules_judge(acl, direction, traffic, peer, 0);
+
+	return (__u16)verdict != HR_NO_RULE && !(verdict & HR_RULES_DENIED);
 }

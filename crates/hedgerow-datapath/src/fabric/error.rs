@@ -33,10 +33,18 @@ pub enum FabricError {
         source: aya::maps::MapError,
     },
     /// A map's memory could not be shared.
-    #[error("mmap map combination_sets: {0}")]
-    Share(#[source] std::io::Error),
+    #[error("mmap map {map}: {source}")]
+    Share {
+        /// The map.
+        map: &'static str,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
     /// No free entry is left.
-    #[error("map {0} is full; remove interfaces or security groups, or use fewer distinct ones")]
+    #[error(
+        "map {0} is full; remove interfaces, security groups, network ACLs or route tables, or use \
+         fewer distinct ones"
+    )]
     Full(&'static str),
     /// See [`TooManyRules`].
     #[error(transparent)]

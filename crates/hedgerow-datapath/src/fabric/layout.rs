@@ -30,9 +30,9 @@ twin! {
 }
 twin! {
     /// `struct hr_interface`.
-    InterfaceRecord, 36 {
+    InterfaceRecord, 56 {
         key: u32, vpc: u32, ifindex: u32, combination: u32, subnet: u32, mask: u32, vlan: u16,
-        mac: [u8; 6], check: u32,
+        mac: [u8; 6], check: u32, routes: u32, acl: u32, idle: [u32; 3],
     }
 }
 twin! {
@@ -45,7 +45,7 @@ twin! {
 }
 twin! {
     /// `struct hr_address`.
-    AddressOwner, 12 { interface: u32, vpc: u32, address: u32, }
+    AddressOwner, 16 { interface: u32, vpc: u32, address: u32, since: u32, }
 }
 twin! {
     /// `struct hr_service`.
@@ -53,7 +53,10 @@ twin! {
 }
 twin! {
     /// `struct hr_set`.
-    SetRecord, 36 { id: u32, tables: [u32; 6], others: [u32; 2], }
+    SetRecord, 68 {
+        id: u32, tables: [u32; 6], others: [u32; 2], words: [u32; 2], denies: [u32; 2],
+        open: [u32; 4],
+    }
 }
 twin! {
     /// `struct hr_block`.
@@ -66,6 +69,10 @@ twin! {
 twin! {
     /// `struct hr_prefix_key` after its prefix length.
     PrefixKey, 8 { gate: u32, address: u32, }
+}
+twin! {
+    /// `struct hr_route_key` after its prefix length.
+    RouteKey, 8 { version: u32, destination: u32, }
 }
 twin! {
     /// `struct hr_group_key`.

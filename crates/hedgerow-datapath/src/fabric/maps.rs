@@ -9,8 +9,8 @@ use hedgerow_core::sg::Ipv4Prefix;
 
 use super::FabricError;
 use super::layout::{
-    AddressKey, AddressOwner, Bits, Block, GroupKey, InterfaceRecord, Port, PrefixKey, Service,
-    SetRecord, VlanKey,
+    AddressKey, AddressOwner, Bits, Block, GroupKey, InterfaceRecord, Port, PrefixKey, RouteKey,
+    Service, SetRecord, VlanKey,
 };
 use crate::sys::SharedWords;
 
@@ -20,6 +20,8 @@ pub mod limits {
     pub const INTERFACES: u32 = 32768;
     /// `combination_sets`.
     pub const COMBINATIONS: u32 = 8192;
+    /// `route_versions`.
+    pub const ROUTE_TABLES: u32 = 4096;
     /// `sets`.
     pub const SETS: u32 = 4096;
     /// `port_tables`.
@@ -97,27 +99,45 @@ fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-/// Peer prefixes of all sets.
-#[derive(Debug)]
-pub struct Prefixes(LpmTrie<MapData, PrefixKey, u32>);
+/// A table of prefixes that knows its name; `K` is made of a number and an address.
+pub struct PrefixTable<K: Pod> {
+    name: &'static str,
+    map: LpmTrie<MapData, K, u32>,
+    key: fn(u32, u32) -> K,
+}
 
-impl Prefixes {
-    fn key(gate: u32, prefix: Ipv4Prefix) -> Key<PrefixKey> {
+impl<K: Pod> PrefixTable<K> {
+    fn open(
+        ebpf: &mut Ebpf,
+        name: &'static str,
+        key: fn(u32, u32) -> K,
+    ) -> Result<Self, FabricError> {
+        let map = LpmTrie::try_from(take(ebpf, name)?).map_err(failed("open", name))?;
+        Ok(Self { name, map, key })
+    }
+
+    fn key(&self, number: u32, prefix: Ipv4Prefix) -> Key<K> {
         let address = prefix.address.to_bits().to_be();
-        Key::new(32 + u32::from(prefix.len), PrefixKey { gate, address })
+        Key::new(32 + u32::from(prefix.len), (self.key)(number, address))
     }
 
     /// Inserts or replaces.
-    pub fn put(&mut self, gate: u32, prefix: Ipv4Prefix, bits: u32) -> Result<(), FabricError> {
-        let key = Self::key(gate, prefix);
-        self.0.insert(&key, bits, 0).map_err(failed("insert into", "prefixes"))
+    pub fn put(&mut self, number: u32, prefix: Ipv4Prefix, value: u32) -> Result<(), FabricError> {
+        let key = self.key(number, prefix);
+        self.map.insert(&key, value, 0).map_err(failed("insert into", self.name))
     }
 
     /// Removes; absent is fine.
-    pub fn remove(&mut self, gate: u32, prefix: Ipv4Prefix) -> Result<(), FabricError> {
-        absent_is_fine(self.0.remove(&Self::key(gate, prefix)))
-            .map_err(failed("remove from", "prefixes"))
+    pub fn remove(&mut self, number: u32, prefix: Ipv4Prefix) -> Result<(), FabricError> {
+        let key = self.key(number, prefix);
+        absent_is_fine(self.map.remove(&key)).map_err(failed("remove from", self.name))
     }
+}
+
+fn shared(ebpf: &mut Ebpf, name: &'static str, words: u32) -> Result<SharedWords, FabricError> {
+    let row: Row<u32> = Row::open(ebpf, name)?;
+    SharedWords::map(row.map.map().fd().as_fd(), words)
+        .map_err(|source| FabricError::Share { map: name, source })
 }
 
 /// Every map that user space writes, and the counters it reads.
@@ -136,6 +156,12 @@ pub struct Maps {
     pub services: Table<u32, Service>,
     /// Present set slot of each combination.
     pub combination_sets: SharedWords,
+    /// Present version of each route table.
+    pub route_versions: SharedWords,
+    /// Routes of all versions.
+    pub routes: PrefixTable<RouteKey>,
+    /// One word.
+    pub generation: SharedWords,
     /// Compiled sets by slot.
     pub sets: Row<SetRecord>,
     /// First level of ports.
@@ -145,7 +171,7 @@ pub struct Maps {
     /// Rule bit vectors.
     pub rule_bits: Row<Bits>,
     /// Peer prefixes.
-    pub prefixes: Prefixes,
+    pub prefixes: PrefixTable<PrefixKey>,
     /// Peer combinations.
     pub group_peers: Table<GroupKey, u32>,
     verdicts: PerCpuArray<MapData, u64>,
@@ -158,11 +184,6 @@ impl Maps {
         let per_cpu = |ebpf: &mut Ebpf, name| {
             PerCpuArray::try_from(take(ebpf, name)?).map_err(failed("open", name))
         };
-        let prefixes =
-            LpmTrie::try_from(take(ebpf, "prefixes")?).map_err(failed("open", "prefixes"))?;
-        let words: Row<u32> = Row::open(ebpf, "combination_sets")?;
-        let words = SharedWords::map(words.map.map().fd().as_fd(), limits::COMBINATIONS)
-            .map_err(FabricError::Share)?;
         Ok(Self {
             ports: Table::open(ebpf, "ports")?,
             interfaces: Row::open(ebpf, "interfaces")?,
@@ -170,12 +191,21 @@ impl Maps {
             vlans: Table::open(ebpf, "vlans")?,
             addresses: Table::open(ebpf, "addresses")?,
             services: Table::open(ebpf, "services")?,
-            combination_sets: words,
+            combination_sets: shared(ebpf, "combination_sets", limits::COMBINATIONS)?,
+            route_versions: shared(ebpf, "route_versions", limits::ROUTE_TABLES)?,
+            routes: PrefixTable::open(ebpf, "routes", |version, destination| RouteKey {
+                version,
+                destination,
+            })?,
+            generation: shared(ebpf, "generation", 1)?,
             sets: Row::open(ebpf, "sets")?,
             port_tables: Row::open(ebpf, "port_tables")?,
             port_blocks: Row::open(ebpf, "port_blocks")?,
             rule_bits: Row::open(ebpf, "rule_bits")?,
-            prefixes: Prefixes(prefixes),
+            prefixes: PrefixTable::open(ebpf, "prefixes", |gate, address| PrefixKey {
+                gate,
+                address,
+            })?,
             group_peers: Table::open(ebpf, "group_peers")?,
             verdicts: per_cpu(ebpf, "verdicts")?,
             lost: per_cpu(ebpf, "lost")?,

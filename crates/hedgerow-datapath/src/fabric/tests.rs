@@ -52,6 +52,9 @@ impl Bench {
                 addresses: vec![address],
                 groups: [group.into()].into(),
                 source_dest_check: true,
+                routes: None,
+                acl: None,
+                timeouts: Timeouts::default(),
                 place: Place::Port(PORT),
             };
             bench.fabric.put_interface(view, Instant::now()).expect("put interface");
@@ -123,8 +126,10 @@ impl Bench {
         let flows: HashMap<&MapData, FlowKey, Flow> = map.try_into().expect("typed");
         let all: Vec<_> = flows.iter().map(|entry| entry.expect("entry").1).collect();
         assert_eq!(all.len(), 1, "one entry for both directions");
-        let now = (crate::sys::monotonic_ns() / 1_000_000_000) as u32;
-        all[0][0].wrapping_sub(now).next_multiple_of(10)
+        let now = (crate::sys::monotonic_ns() >> 30) as u32;
+        // Ticks, rounded up twice.
+        let left = u64::from(all[0][0].wrapping_sub(now)) * (1 << 30) / 1_000_000_000;
+        (left as u32).next_multiple_of(10)
     }
 }
 

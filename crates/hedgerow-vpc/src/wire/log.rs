@@ -26,7 +26,9 @@ impl Log {
     pub(super) fn gates(event: &Event) -> &'static [Direction] {
         match event.reason {
             Reason::Allowed => &[Direction::Egress, Direction::Ingress],
-            Reason::IngressGroups => &[Direction::Ingress],
+            Reason::IngressGroups | Reason::NetworkAclIngress | Reason::DestinationAddress => {
+                &[Direction::Ingress]
+            }
             _ => &[Direction::Egress],
         }
     }

@@ -10,8 +10,8 @@ use hedgerow_datapath::fabric::{Fabric, Interface, Place, ROUTER_MAC};
 use hedgerow_datapath::sys::Netns;
 
 use super::link::{FarEnd, Netlink, index_of};
-use super::{WireError, netns};
-use crate::effect::{Attachment, Effect, InterfaceKey, InterfaceView, VpcView};
+use super::{WireError, convert, netns};
+use crate::effect::{Attachment, Effect, InterfaceKey, InterfaceView, SubnetView, VpcView};
 
 /// Metadata, DNS, EC2 endpoint: the same three as in `hr_forward_is_service`.
 const SERVICES: [Ipv4Addr; 3] = [
@@ -48,6 +48,7 @@ pub(super) struct Machine {
     vpcs: HashMap<u32, Vpc>,
     plugs: HashMap<InterfaceKey, Plug>,
     interfaces: HashMap<InterfaceKey, InterfaceView>,
+    subnets: HashMap<String, SubnetView>,
 }
 
 fn unknown(effect: &'static str, what: &'static str, key: impl ToString) -> WireError {
@@ -60,8 +61,8 @@ impl Machine {
         let net = Netlink::open(&netns::full_name(&name, "fabric"))?;
         let fabric = Fabric::load()?;
         let (instances, vpcs) = Default::default();
-        let (plugs, interfaces) = Default::default();
-        Ok(Self { name, home, net, fabric, instances, vpcs, plugs, interfaces })
+        let (plugs, interfaces, subnets) = Default::default();
+        Ok(Self { name, home, net, fabric, instances, vpcs, plugs, interfaces, subnets })
     }
 
     /// `vpc-…` of a VPC key.
@@ -81,20 +82,31 @@ impl Machine {
         match effect {
             Effect::PutVpc(view) => self.put_vpc(view).await,
             Effect::RemoveVpc(key) => self.remove_vpc(key).await,
-            // An interface brings its subnet along; there is nothing else to a subnet.
-            Effect::PutSubnet(_) | Effect::RemoveSubnet(_) => Ok(()),
+            Effect::PutSubnet(view) => self.put_subnet(view, now),
+            Effect::RemoveSubnet(view) => {
+                self.subnets.remove(&view.id);
+                Ok(())
+            }
+            // `crate::rds` runs databases; here they are namespaces and interfaces.
+            Effect::StartDatabase(_) | Effect::StopDatabase { .. } => Ok(()),
             Effect::StartInstance { instance } => self.start_instance(instance).await,
             Effect::RemoveInstance { instance } => self.remove_instance(&instance).await,
             Effect::PutInterface(view) => self.put_interface(view, now).await,
             Effect::RemoveInterface(key) => self.remove_interface(key, now).await,
             Effect::PutGroup { vpc, group } => Ok(self.fabric.put_group(vpc, group, now)?),
             Effect::RemoveGroup { vpc, group } => Ok(self.fabric.remove_group(vpc, &group, now)?),
-            // Routes, ACLs and gateways are records; the fabric knows one VPC-wide local route.
-            Effect::PutRouteTable { .. }
-            | Effect::RemoveRouteTable { .. }
-            | Effect::PutNetworkAcl { .. }
-            | Effect::RemoveNetworkAcl { .. }
-            | Effect::PutNatGateway { .. }
+            Effect::PutRouteTable { table, .. } => {
+                let routes = table.routes.into_iter();
+                let routes = routes.map(|(prefix, target)| (prefix, convert::target(&target)));
+                Ok(self.fabric.put_routes(table.key, routes.collect(), now)?)
+            }
+            Effect::RemoveRouteTable { key, .. } => Ok(self.fabric.remove_routes(key, now)?),
+            Effect::PutNetworkAcl { acl, .. } => {
+                Ok(self.fabric.put_acl(acl.key, convert::acl(&acl), now)?)
+            }
+            Effect::RemoveNetworkAcl { key, .. } => Ok(self.fabric.remove_acl(key, now)?),
+            // Gateways are records: their routes lead nowhere.
+            Effect::PutNatGateway { .. }
             | Effect::RemoveNatGateway { .. }
             | Effect::PutInternetGateway { .. }
             | Effect::RemoveInternetGateway { .. } => Ok(()),
@@ -253,6 +265,19 @@ impl Machine {
         Ok(())
     }
 
+    /// Interfaces in the subnet go by its new route table and network ACL.
+    fn put_subnet(&mut self, view: SubnetView, now: Instant) -> Result<(), WireError> {
+        let id = view.id.clone();
+        if self.subnets.insert(id.clone(), view.clone()) == Some(view) {
+            return Ok(());
+        }
+        let inside = self.interfaces.values().filter(|interface| interface.subnet_id == id);
+        let inside: Vec<Interface> = inside.map(|interface| self.fabric_view(interface)).collect();
+        inside
+            .into_iter()
+            .try_for_each(|interface| Ok(self.fabric.put_interface(interface, now)?))
+    }
+
     fn fabric_view(&self, view: &InterfaceView) -> Interface {
         let place = match &view.attachment {
             None => Place::Detached,
@@ -262,6 +287,7 @@ impl Machine {
                 None => Place::Detached,
             },
         };
+        let subnet = self.subnets.get(&view.subnet_id);
         Interface {
             key: view.key,
             vpc: view.vpc,
@@ -270,6 +296,9 @@ impl Machine {
             addresses: view.addresses.clone(),
             groups: view.groups.clone(),
             source_dest_check: view.source_dest_check,
+            routes: subnet.map(|subnet| subnet.route_table),
+            acl: subnet.map(|subnet| subnet.acl),
+            timeouts: convert::timeouts(view.timeouts),
             place,
         }
     }

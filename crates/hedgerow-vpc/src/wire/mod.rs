@@ -11,6 +11,7 @@
 //! Nothing is pinned: when the process dies, the kernel drops programs and maps with it, and
 //! [`sweep`] removes the namespaces, with which the veth pairs go.
 
+mod convert;
 mod link;
 mod log;
 mod machine;

@@ -1,0 +1,120 @@
+//! An interface as the fabric is told of it, and its record in the maps.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+
+use hedgerow_core::sg::{GroupId, Ipv4Prefix};
+
+use super::layout::{InterfaceRecord, UNTAGGED, VlanKey};
+
+/// Where an interface's frames enter and leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: packets to it are dropped as `peer_down`.
+    Detached,
+    /// A port of its own, by ifindex in the fabric's namespace; frames are untagged.
+    Port(u32),
+    /// The port of its trunk; frames are tagged.
+    Branch {
+        /// Interface key of the trunk.
+        trunk: u32,
+        /// VLAN id.
+        vlan: u16,
+    },
+}
+
+/// An interface as the program needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Never reused, never 0.
+    pub key: u32,
+    /// VPC key.
+    pub vpc: u32,
+    /// Subnet block; the router is at base + 1.
+    pub subnet: Ipv4Prefix,
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Private addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Groups.
+    pub groups: BTreeSet<GroupId>,
+    /// Whether frames must carry one of `addresses` as source.
+    pub source_dest_check: bool,
+    /// Key of its subnet's route table; `None`: every interface of the VPC is reached, nothing else.
+    pub routes: Option<u32>,
+    /// Key of its subnet's network ACL; `None`: everything passes.
+    pub acl: Option<u32>,
+    /// For how long its flows may be idle.
+    pub timeouts: Timeouts,
+    /// Where it is plugged in.
+    pub place: Place,
+}
+
+/// Idle timeouts of tracked flows, in seconds; of a flow's two ends the shorter one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Established TCP.
+    pub tcp: u32,
+    /// UDP without an answer.
+    pub udp: u32,
+    /// UDP that was answered.
+    pub stream: u32,
+}
+
+impl Default for Timeouts {
+    /// "Idle connection tracking timeout", Amazon EC2 User Guide.
+    fn default() -> Self {
+        Self { tcp: 432_000, udp: 30, stream: 180 }
+    }
+}
+
+/// Seconds in the program's ticks of 2^30 ns, rounded up; `HR_TICKS`.
+const fn ticks(seconds: u32) -> u32 {
+    (seconds as u64 * 1_000_000_000).div_ceil(1 << 30) as u32
+}
+
+/// An interface that is in the maps.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) view: Interface,
+    pub(super) slot: u32,
+    pub(super) combination: u32,
+    pub(super) routes: u32,
+    pub(super) acl: u32,
+    /// Since which generation it has each of its addresses.
+    pub(super) since: HashMap<Ipv4Addr, u32>,
+}
+
+impl Known {
+    /// `ifindex` is that of the port where its frames leave, 0: none.
+    pub(super) fn record(&self, ifindex: u32) -> InterfaceRecord {
+        let view = &self.view;
+        let vlan = match view.place {
+            Place::Branch { vlan, .. } => vlan,
+            Place::Detached | Place::Port(_) => UNTAGGED,
+        };
+        let Timeouts { tcp, udp, stream } = view.timeouts;
+        InterfaceRecord {
+            key: view.key,
+            vpc: view.vpc,
+            ifindex,
+            combination: self.combination,
+            subnet: view.subnet.address.to_bits().to_be(),
+            mask: u32::MAX.checked_shl(32 - u32::from(view.subnet.len)).unwrap_or(0).to_be(),
+            vlan,
+            mac: view.mac,
+            check: u32::from(view.source_dest_check),
+            routes: self.routes,
+            acl: self.acl,
+            idle: [tcp, udp, stream].map(ticks),
+        }
+    }
+}
+
+/// Its key in `vlans`, if it is a branch.
+pub(super) fn vlan_key(view: &Interface) -> Option<VlanKey> {
+    match view.place {
+        Place::Branch { trunk, vlan } => Some(VlanKey { trunk, vlan: u32::from(vlan) }),
+        _ => None,
+    }
+}
