@@ -1,6 +1,8 @@
 //! Real packets between namespaces on the fabric, driven by effects alone.
 
 mod harness;
+#[path = "packets/subnets.rs"]
+mod subnets;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
