@@ -83,7 +83,7 @@ pub struct AclView {
 /// One IPv4 entry of a network ACL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AclEntry {
-    /// 1 to 32766; unique in its direction among entries of one address family.
+    /// 1 to 32766; unique in its direction.
     pub number: u16,
     /// Whether a matching packet passes.
     pub allow: bool,
@@ -162,6 +162,27 @@ pub struct InterfaceView {
     pub timeouts: Option<ConnectionTimeouts>,
     /// Where it is plugged in; `None` while available, and while its instance is stopped.
     pub attachment: Option<Attachment>,
+}
+
+/// A database server as the process that runs it needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseView {
+    /// The region whose record it is.
+    pub region: String,
+    /// The name its user gave it.
+    pub id: String,
+    /// `db-…`: names its network namespace, as an instance's id does.
+    pub instance: String,
+    /// Where it listens.
+    pub address: Ipv4Addr,
+    /// TCP port it listens on.
+    pub port: u16,
+    /// The user that may do everything.
+    pub user: String,
+    /// That user's password.
+    pub password: String,
+    /// A database to make, beside those that every server has.
+    pub database: Option<String>,
 }
 
 /// One thing to carry out.
@@ -263,5 +284,13 @@ pub enum Effect {
         id: String,
         /// The VPC's [`VpcView::key`].
         vpc: u32,
+    },
+    /// A PostgreSQL server starts in the namespace of this name, which was made before. It is up
+    /// some seconds after the answer.
+    StartDatabase(DatabaseView),
+    /// The server of this namespace ends, and its data go.
+    StopDatabase {
+        /// [`DatabaseView::instance`].
+        instance: String,
     },
 }

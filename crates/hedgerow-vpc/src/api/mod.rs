@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::effect::Effect;
 use crate::journal::{self, Entry};
 use crate::query::params::Node;
+use crate::state::route_table::follow_interfaces;
 use crate::state::time::Timestamp;
 use crate::state::{Context, State};
 use envelope::Api;
@@ -169,6 +170,7 @@ fn decide(
         return Ok(first.to_owned());
     }
     let answer = (action.run)(&mut context, &node)?;
+    follow_interfaces(&mut context);
     if let Some(token) = token {
         context.region.tokens.remember(action.name, token, node, answer.clone());
     }

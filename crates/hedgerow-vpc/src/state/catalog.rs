@@ -1,9 +1,8 @@
-//! What exists without being made: regions, zones, instance types.
+//! What exists without being made: regions and zones.
 
-use hedgerow_core::limits::{InstanceType, instance_type, instance_types};
 use serde::{Deserialize, Serialize};
 
-use super::select::{Field, Filter, Selection, check_filters, matches_all, page};
+use super::select::{Field, Filter, check_filters, matches_all};
 use super::{Context, Region};
 use crate::api::error::Ec2Error;
 
@@ -50,6 +49,11 @@ const REGIONS: &[(&str, u8)] = &[
 /// Whether a region of this name exists.
 pub(crate) fn region_exists(name: &str) -> bool {
     REGIONS.iter().any(|(region, _)| *region == name)
+}
+
+/// The region's place in the list of regions, from 0.
+pub(crate) fn region_number(name: &str) -> u32 {
+    (0..).zip(REGIONS).find(|(_, (region, _))| *region == name).map_or(0, |(number, _)| number)
 }
 
 /// An availability zone.
@@ -117,6 +121,7 @@ struct ZoneItem {
     zone_state: &'static str,
     region_name: String,
     group_name: String,
+    group_long_name: String,
     network_border_group: String,
     opt_in_status: &'static str,
     message_set: Vec<String>,
@@ -126,6 +131,11 @@ const ZONE_FILTERS: &[Field<Zone>] = &[
     ("zone-name", |_, z| vec![z.name.clone()]),
     ("zone-id", |_, z| vec![z.id.clone()]),
     ("zone-type", |_, _| vec!["availability-zone".into()]),
+    ("group-long-name", |r, _| vec![format!("{} 1", r.name)]),
+    // Of local zones, and of zones in trouble: no zone here is either.
+    ("message", |_, _| Vec::new()),
+    ("parent-zone-id", |_, _| Vec::new()),
+    ("parent-zone-name", |_, _| Vec::new()),
     ("region-name", |r, _| vec![r.name.clone()]),
     ("group-name", |r, _| vec![format!("{}-zg-1", r.name)]),
     ("opt-in-status", |_, _| vec!["opt-in-not-required".into()]),
@@ -168,6 +178,7 @@ fn zone_item(region: &Region, zone: Zone) -> ZoneItem {
         zone_state: "available",
         region_name: region.name.clone(),
         group_name: format!("{}-zg-1", region.name),
+        group_long_name: format!("{} 1", region.name),
         network_border_group: region.name.clone(),
         opt_in_status: "opt-in-not-required",
         message_set: Vec::new(),
@@ -228,129 +239,6 @@ pub(crate) fn describe_regions(
             opt_in_status: "opt-in-not-required",
         });
     Ok(RegionSet { region_info: regions.collect() })
-}
-
-/// DescribeInstanceTypes.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(crate) struct DescribeInstanceTypes {
-    #[serde(default, rename = "InstanceType")]
-    types: Vec<String>,
-    #[serde(default, rename = "Filter")]
-    filters: Vec<Filter>,
-    max_results: Option<usize>,
-    next_token: Option<String>,
-}
-
-/// Answer of DescribeInstanceTypes.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct InstanceTypeSet {
-    instance_type_set: Vec<InstanceTypeItem>,
-    next_token: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct InstanceTypeItem {
-    instance_type: &'static str,
-    bare_metal: bool,
-    hypervisor: Option<&'static str>,
-    v_cpu_info: VcpuInfo,
-    memory_info: MemoryInfo,
-    network_info: NetworkInfo,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct VcpuInfo {
-    #[serde(rename = "defaultVCpus")]
-    default_vcpus: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct MemoryInfo {
-    #[serde(rename = "sizeInMiB")]
-    size_in_mib: u64,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct NetworkInfo {
-    maximum_network_interfaces: u32,
-    maximum_network_cards: u32,
-    default_network_card_index: u32,
-    network_cards: Vec<NetworkCard>,
-    ipv4_addresses_per_interface: u32,
-    ipv6_supported: bool,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct NetworkCard {
-    network_card_index: u32,
-    maximum_network_interfaces: u32,
-}
-
-const TYPE_FILTERS: &[Field<InstanceType>] = &[
-    ("instance-type", |_, t| vec![t.name.clone()]),
-    ("bare-metal", |_, t| vec![t.bare_metal.to_string()]),
-    ("hypervisor", |_, t| vec![t.hypervisor.clone()]),
-    ("vcpu-info.default-vcpus", |_, t| vec![t.vcpus.to_string()]),
-    ("memory-info.size-in-mib", |_, t| vec![t.memory_mib.to_string()]),
-    ("network-info.maximum-network-interfaces", |_, t| vec![t.max_enis.to_string()]),
-    ("network-info.ipv4-addresses-per-interface", |_, t| vec![t.ipv4_per_eni.to_string()]),
-];
-
-pub(crate) fn describe_instance_types(
-    cx: &mut Context<'_>,
-    request: DescribeInstanceTypes,
-) -> Result<InstanceTypeSet, Ec2Error> {
-    let unknown: Vec<&str> = request
-        .types
-        .iter()
-        .map(String::as_str)
-        .filter(|name| instance_type(name).is_none())
-        .collect();
-    if !unknown.is_empty() {
-        let message =
-            format!("The following supplied instance types do not exist: [{}]", unknown.join(", "));
-        return Err(Ec2Error::new("InvalidInstanceType", message));
-    }
-    check_filters(&request.filters, TYPE_FILTERS)?;
-    let types = instance_types()
-        .filter(|t| request.types.is_empty() || request.types.contains(&t.name))
-        .filter(|t| matches_all(cx.region, *t, "", TYPE_FILTERS, &request.filters));
-    let wanted = Selection {
-        ids: &request.types,
-        filters: &[],
-        max_results: request.max_results,
-        next_token: request.next_token.as_deref(),
-    };
-    let (types, next_token) = page(types, |t| &t.name, &wanted)?;
-    let instance_type_set = types.into_iter().map(instance_type_item).collect();
-    Ok(InstanceTypeSet { instance_type_set, next_token })
-}
-
-fn instance_type_item(row: &'static InstanceType) -> InstanceTypeItem {
-    InstanceTypeItem {
-        instance_type: &row.name,
-        bare_metal: row.bare_metal,
-        hypervisor: Some(row.hypervisor.as_str()).filter(|h| !h.is_empty()),
-        v_cpu_info: VcpuInfo { default_vcpus: row.vcpus },
-        memory_info: MemoryInfo { size_in_mib: row.memory_mib },
-        network_info: NetworkInfo {
-            maximum_network_interfaces: row.max_enis,
-            maximum_network_cards: 1,
-            default_network_card_index: 0,
-            network_cards: vec![NetworkCard {
-                network_card_index: 0,
-                maximum_network_interfaces: row.max_enis,
-            }],
-            ipv4_addresses_per_interface: row.ipv4_per_eni,
-            ipv6_supported: false,
-        },
-    }
 }
 
 #[cfg(test)]

@@ -14,26 +14,49 @@
 pub mod mint;
 pub mod time;
 
+pub(crate) mod address;
+pub(crate) mod address_describe;
+pub(crate) mod attaching;
 pub(crate) mod attachment;
 pub(crate) mod catalog;
 pub(crate) mod eks;
+pub(crate) mod flow_logs;
+pub(crate) mod flow_logs_format;
+pub(crate) mod gateway;
 pub(crate) mod group;
 pub(crate) mod group_describe;
 pub(crate) mod identity;
 pub(crate) mod instance;
+pub(crate) mod instance_attribute;
 pub(crate) mod instance_describe;
+pub(crate) mod instance_power;
+pub(crate) mod instance_status;
+pub(crate) mod instance_types;
 pub(crate) mod interface;
+pub(crate) mod interface_address;
 pub(crate) mod interface_describe;
+pub(crate) mod interface_ipv6;
 pub(crate) mod interface_modify;
 pub(crate) mod launch;
 pub(crate) mod launch_plan;
+pub(crate) mod nat_gateway;
+pub(crate) mod network_acl;
+pub(crate) mod network_acl_entry;
 pub(crate) mod permission;
+pub(crate) mod prefix;
 pub(crate) mod prefix_list;
 pub(crate) mod prefix_list_describe;
 pub(crate) mod prefix_list_modify;
 mod prefix_list_owned;
 pub(crate) mod recorder;
+pub(crate) mod rds;
+pub(crate) mod rds_create;
+pub(crate) mod rds_describe;
+pub(crate) mod rds_subnet_group;
 pub(crate) mod region;
+pub(crate) mod route_table;
+pub(crate) mod route_table_describe;
+pub(crate) mod route_table_routes;
 pub(crate) mod rule;
 pub(crate) mod rule_actions;
 pub(crate) mod rule_modify;
@@ -43,10 +66,15 @@ pub(crate) mod rule_traffic;
 pub(crate) mod select;
 pub(crate) mod subnet;
 pub(crate) mod tags;
+pub(crate) mod timeouts;
 pub(crate) mod tokens;
 pub(crate) mod trunk;
+pub(crate) mod unsupported;
 pub(crate) mod views;
 pub(crate) mod vpc;
+pub(crate) mod vpc_block;
+pub(crate) mod vpc_default;
+pub(crate) mod zone;
 
 use std::collections::BTreeMap;
 
@@ -54,7 +82,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
-use crate::journal::Entry;
+use crate::journal::{Entry, Kind};
 use mint::Mint;
 use recorder::Recorder;
 pub use region::Region;
@@ -71,11 +99,13 @@ pub struct Quotas {
     pub groups_per_interface: usize,
     /// Rules per direction in one security group.
     pub rules_per_group: usize,
+    /// Elastic addresses in a region.
+    pub elastic_addresses: usize,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { groups_per_interface: 5, rules_per_group: 60 }
+        Self { groups_per_interface: 5, rules_per_group: 60, elastic_addresses: 5 }
     }
 }
 
@@ -131,7 +161,7 @@ impl State {
         }
         self.regions.insert(name.to_owned(), Region::new(name));
         let mut context = self.context(name, now);
-        vpc::create_default(&mut context);
+        vpc_default::make(&mut context);
         Ok(context.effects)
     }
 
@@ -171,6 +201,12 @@ impl State {
     /// Notes a change, if changes are recorded.
     pub(crate) fn note(&mut self, entry: impl FnOnce() -> Entry) {
         self.recorder.note(entry);
+    }
+
+    /// Notes a change that is no request.
+    pub(crate) fn note_change(&mut self, kind: Kind, now: Timestamp, region: String, body: Vec<u8>) {
+        let (mint, instant) = (self.mint.position(), now.0);
+        self.note(|| Entry { kind, instant, mint, outcome: 0, region, body });
     }
 
     /// What changed since the last call, for the journal.

@@ -1,19 +1,29 @@
 //! One region's records.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::Address;
 use super::eks::Cluster;
+use super::flow_logs::FlowLog;
+use super::gateway::{EgressGateway, InternetGateway};
 use super::group::SecurityGroup;
 use super::instance::Instance;
 use super::interface::{Interface, Permission};
+use super::nat_gateway::NatGateway;
+use super::network_acl::NetworkAcl;
 use super::prefix_list::PrefixList;
 use super::prefix_list_owned;
+use super::rds::Database;
+use super::rds_subnet_group::SubnetGroup;
+use super::route_table::RouteTable;
 use super::subnet::Subnet;
 use super::time::Timestamp;
 use super::tokens::Tokens;
 use super::vpc::Vpc;
+use super::zone::Zone;
 use crate::api::error::Ec2Error;
 
 /// How long a terminated instance stays visible ("usually … within an hour", EC2 User Guide).
@@ -25,6 +35,17 @@ pub struct Region {
     pub(crate) name: String,
     pub(crate) vpcs: BTreeMap<String, Vpc>,
     pub(crate) subnets: BTreeMap<String, Subnet>,
+    pub(crate) route_tables: BTreeMap<String, RouteTable>,
+    pub(crate) network_acls: BTreeMap<String, NetworkAcl>,
+    pub(crate) internet_gateways: BTreeMap<String, InternetGateway>,
+    pub(crate) egress_gateways: BTreeMap<String, EgressGateway>,
+    pub(crate) nat_gateways: BTreeMap<String, NatGateway>,
+    /// Elastic addresses, by allocation id.
+    pub(crate) addresses: BTreeMap<String, Address>,
+    /// Interface id to the public address of its launch; `None` while the instance is stopped.
+    pub(crate) launch_addresses: BTreeMap<String, Option<Ipv4Addr>>,
+    /// Where the search for a free public address goes on.
+    pub(crate) public_cursor: u32,
     pub(crate) groups: BTreeMap<String, SecurityGroup>,
     /// Prefix lists, those of AWS too.
     pub(crate) prefix_lists: BTreeMap<String, PrefixList>,
@@ -33,10 +54,20 @@ pub struct Region {
     pub(crate) permissions: BTreeMap<String, Permission>,
     /// Attachment id to interface id.
     pub(crate) attachments: BTreeMap<String, String>,
+    /// Attachment id to the instant at which it is no longer `attaching`.
+    #[serde(default)]
+    pub(crate) attaching: BTreeMap<String, Timestamp>,
     /// Trunk association id to the branch's interface id.
     pub(crate) associations: BTreeMap<String, String>,
+    /// RDS databases by name.
+    pub(crate) databases: BTreeMap<String, Database>,
+    /// RDS subnet groups by name.
+    pub(crate) subnet_groups: BTreeMap<String, SubnetGroup>,
     /// EKS clusters by name.
     pub(crate) clusters: BTreeMap<String, Cluster>,
+    pub(crate) flow_logs: BTreeMap<String, FlowLog>,
+    /// Private DNS zones by name.
+    pub(crate) zones: BTreeMap<String, Zone>,
     /// Resource id to its tags.
     pub(crate) tags: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) tokens: Tokens,
@@ -80,14 +111,27 @@ impl Region {
             name: name.to_owned(),
             vpcs: BTreeMap::new(),
             subnets: BTreeMap::new(),
+            route_tables: BTreeMap::new(),
+            network_acls: BTreeMap::new(),
+            internet_gateways: BTreeMap::new(),
+            egress_gateways: BTreeMap::new(),
+            nat_gateways: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            launch_addresses: BTreeMap::new(),
+            public_cursor: 0,
             groups: BTreeMap::new(),
             prefix_lists: prefix_list_owned::lists(name),
             interfaces: BTreeMap::new(),
             instances: BTreeMap::new(),
             permissions: BTreeMap::new(),
             attachments: BTreeMap::new(),
+            attaching: BTreeMap::new(),
             associations: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            subnet_groups: BTreeMap::new(),
             clusters: BTreeMap::new(),
+            flow_logs: BTreeMap::new(),
+            zones: BTreeMap::new(),
             tags: BTreeMap::new(),
             tokens: Tokens::default(),
         }
@@ -123,5 +167,6 @@ impl Region {
             self.instances.remove(&id);
             self.tags.remove(&id);
         }
+        self.forget_nat_gateways(now);
     }
 }

@@ -11,7 +11,7 @@ use super::region::{Resource, find, find_mut};
 use super::select::{Field, describe_request, select};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::vpc::{Flag, parse_block};
-use super::{ACCOUNT, Context, Region};
+use super::{ACCOUNT, Context, Region, network_acl, route_table};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{Effect, SubnetView};
@@ -106,9 +106,23 @@ impl Subnet {
         self.taken.insert(address, owner.to_owned());
         address
     }
+}
 
-    fn view(&self, vpc: u32) -> SubnetView {
-        SubnetView { id: self.id.clone(), vpc, block: self.block, route_table: 0, acl: 0 }
+impl Region {
+    fn subnet_view(&self, id: &str) -> SubnetView {
+        let subnet = &self.subnets[id];
+        SubnetView {
+            id: subnet.id.clone(),
+            vpc: self.vpcs[&subnet.vpc].key,
+            block: subnet.block,
+            route_table: self.route_table_of(&subnet.vpc, id).key,
+            acl: self.network_acl_of(id).key,
+        }
+    }
+
+    /// The effect that tells the fabric of the subnet as it is now.
+    pub(crate) fn put_subnet(&self, id: &str) -> Effect {
+        Effect::PutSubnet(self.subnet_view(id))
     }
 }
 
@@ -128,6 +142,13 @@ pub(crate) struct CreateSubnet {
 #[derive(Debug, Serialize)]
 pub(crate) struct SubnetAnswer {
     subnet: SubnetItem,
+}
+
+impl SubnetAnswer {
+    /// The subnet with this id.
+    pub fn new(region: &Region, id: &str) -> Self {
+        SubnetAnswer { subnet: region.subnet_item(&region.subnets[id]) }
+    }
 }
 
 /// A subnet in answers.
@@ -150,10 +171,14 @@ pub(crate) struct SubnetItem {
 }
 
 impl Region {
+    fn subnet_arn(&self, subnet: &Subnet) -> String {
+        format!("arn:aws:ec2:{}:{ACCOUNT}:subnet/{}", self.name, subnet.id)
+    }
+
     fn subnet_item(&self, subnet: &Subnet) -> SubnetItem {
         SubnetItem {
             subnet_id: subnet.id.clone(),
-            subnet_arn: format!("arn:aws:ec2:{}:{ACCOUNT}:subnet/{}", self.name, subnet.id),
+            subnet_arn: self.subnet_arn(subnet),
             state: "available",
             owner_id: ACCOUNT,
             vpc_id: subnet.vpc.clone(),
@@ -175,7 +200,7 @@ pub(crate) fn create(
 ) -> Result<SubnetAnswer, Ec2Error> {
     let vpc = find(&cx.region.vpcs, &request.vpc_id)?;
     let block = parse_block(&request.cidr_block, "InvalidSubnet.Range")?;
-    if !vpc.block.covers(&block) {
+    if !vpc.blocks().any(|own| own.covers(&block)) {
         let message = format!("The CIDR '{block}' is invalid.");
         return Err(Ec2Error::new("InvalidSubnet.Range", message));
     }
@@ -188,7 +213,7 @@ pub(crate) fn create(
     let tags = requested(&request.tag_specifications, &["subnet"], "subnet")?;
     let vpc = vpc.id.clone();
     let id = make(cx, &vpc, block, zone, false, tags);
-    Ok(SubnetAnswer { subnet: cx.region.subnet_item(&cx.region.subnets[&id]) })
+    Ok(SubnetAnswer::new(cx.region, &id))
 }
 
 fn zone(region: &str, request: &CreateSubnet) -> Result<Zone, Ec2Error> {
@@ -223,15 +248,15 @@ pub(crate) fn make(
         block,
         zone,
         default_for_zone,
-        // EC2 says true for default subnets; here nothing has a public address yet.
-        public_on_launch: false,
+        public_on_launch: default_for_zone,
         taken: BTreeMap::new(),
         cursor: 0,
     };
     let id = subnet.id.clone();
-    cx.effects.push(Effect::PutSubnet(subnet.view(cx.region.vpcs[vpc].key)));
     cx.region.set_tags(&id, tags);
     cx.region.subnets.insert(id.clone(), subnet);
+    network_acl::adopt_subnet(cx, vpc, &id);
+    cx.effects.push(cx.region.put_subnet(&id));
     id
 }
 
@@ -258,6 +283,24 @@ const FILTERS: &[Field<Subnet>] = &[
     ("map-public-ip-on-launch", |_, s| vec![s.public_on_launch.to_string()]),
     ("owner-id", |_, _| vec![ACCOUNT.into()]),
     ("state", |_, _| vec!["available".into()]),
+    ("subnet-arn", |region, s| vec![region.subnet_arn(s)]),
+    ("ipv6-native", |_, _| vec!["false".into()]),
+    ("enable-dns64", |_, _| vec!["false".into()]),
+    ("map-customer-owned-ip-on-launch", |_, _| vec!["false".into()]),
+    ("private-dns-name-options-on-launch.hostname-type", |_, _| vec!["ip-name".into()]),
+    ("private-dns-name-options-on-launch.enable-resource-name-dns-a-record", |_, _| {
+        vec!["false".into()]
+    }),
+    ("private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record", |_, _| {
+        vec!["false".into()]
+    }),
+    // Subnets here have none of these.
+    ("customer-owned-ipv4-pool", |_, _| Vec::new()),
+    ("enable-lni-at-device-index", |_, _| Vec::new()),
+    ("ipv6-cidr-block-association.ipv6-cidr-block", |_, _| Vec::new()),
+    ("ipv6-cidr-block-association.association-id", |_, _| Vec::new()),
+    ("ipv6-cidr-block-association.state", |_, _| Vec::new()),
+    ("outpost-arn", |_, _| Vec::new()),
 ];
 
 pub(crate) fn describe(
@@ -283,8 +326,10 @@ pub(crate) fn delete(cx: &mut Context<'_>, request: DeleteSubnet) -> Result<Done
         let message = format!("The subnet '{}' has dependencies and cannot be deleted.", subnet.id);
         return Err(Ec2Error::new("DependencyViolation", message));
     }
-    let view = subnet.view(cx.region.vpcs[&subnet.vpc].key);
+    let view = cx.region.subnet_view(&subnet.id);
     cx.effects.push(Effect::RemoveSubnet(view));
+    route_table::forget_subnet(cx.region, &request.subnet_id);
+    network_acl::forget_subnet(cx.region, &request.subnet_id);
     cx.region.subnets.remove(&request.subnet_id);
     cx.region.tags.remove(&request.subnet_id);
     Ok(Done::new())

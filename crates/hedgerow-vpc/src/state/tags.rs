@@ -1,6 +1,6 @@
 //! Tags: on creation (`TagSpecification`) and later (CreateTags, DeleteTags, DescribeTags).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,8 @@ use crate::api::error::Ec2Error;
 
 /// Tags a resource can have.
 const MAX_TAGS: usize = 50;
+/// Resources in one request.
+const MAX_RESOURCES: usize = 1_000;
 
 /// A tag as requests write it.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,7 +62,11 @@ pub(crate) fn requested(
         for tag in &specification.tags {
             check(tag)?;
             if given == kind {
-                tags.insert(tag.key.clone(), tag.value.clone().unwrap_or_default());
+                let value = tag.value.clone().unwrap_or_default();
+                if tags.insert(tag.key.clone(), value).is_some() {
+                    let message = format!("Duplicate tag key '{}' specified.", tag.key);
+                    return Err(Ec2Error::new("InvalidParameterValue", message));
+                }
             }
         }
     }
@@ -78,6 +84,14 @@ fn check(tag: &Tag) -> Result<(), Ec2Error> {
     }
     if tag.key.to_ascii_lowercase().starts_with("aws:") {
         return refuse("Tag keys starting with 'aws:' are reserved for internal use".into());
+    }
+    Ok(())
+}
+
+fn check_resources(ids: &[String]) -> Result<(), Ec2Error> {
+    if ids.len() > MAX_RESOURCES {
+        let message = format!("More than {MAX_RESOURCES} resources specified in one request");
+        return Err(Ec2Error::new("InvalidParameterValue", message));
     }
     Ok(())
 }
@@ -113,10 +127,19 @@ impl Region {
         match id.split_once('-').map_or("", |(prefix, _)| prefix) {
             "vpc" => find(&self.vpcs, id).map(|_| "vpc"),
             "subnet" => find(&self.subnets, id).map(|_| "subnet"),
+            "rtb" => find(&self.route_tables, id).map(|_| "route-table"),
+            "acl" => find(&self.network_acls, id).map(|_| "network-acl"),
+            "igw" => find(&self.internet_gateways, id).map(|_| "internet-gateway"),
+            "eigw" => {
+                find(&self.egress_gateways, id).map(|_| "egress-only-internet-gateway")
+            }
+            "nat" => find(&self.nat_gateways, id).map(|_| "natgateway"),
+            "eipalloc" => find(&self.addresses, id).map(|_| "elastic-ip"),
             "sg" => find(&self.groups, id).map(|_| "security-group"),
             "sgr" => self.rule(id).map(|_| "security-group-rule"),
             "pl" => find(&self.prefix_lists, id).map(|_| "prefix-list"),
             "eni" => find(&self.interfaces, id).map(|_| "network-interface"),
+            "fl" => find(&self.flow_logs, id).map(|_| "vpc-flow-log"),
             "i" => find(&self.instances, id).map(|_| "instance"),
             _ => Err(Ec2Error::new("InvalidID", format!("The ID '{id}' is not valid"))),
         }
@@ -140,7 +163,13 @@ pub(crate) fn create(cx: &mut Context<'_>, request: CreateTags) -> Result<Done, 
     if request.tags.is_empty() {
         return Err(Ec2Error::missing("tagSet"));
     }
+    check_resources(&request.resources)?;
     request.tags.iter().try_for_each(check)?;
+    let keys: BTreeSet<&str> = request.tags.iter().map(|tag| tag.key.as_str()).collect();
+    if keys.len() < request.tags.len() {
+        let message = "A tag key is specified more than once";
+        return Err(Ec2Error::new("InvalidParameterValue", message));
+    }
     for id in &request.resources {
         cx.region.kind(id)?;
         let present = cx.region.tags.get(id);
@@ -171,6 +200,8 @@ pub(crate) fn delete(cx: &mut Context<'_>, request: DeleteTags) -> Result<Done, 
     if request.resources.is_empty() {
         return Err(Ec2Error::missing("resourceIdSet"));
     }
+    check_resources(&request.resources)?;
+    request.tags.iter().try_for_each(check)?;
     for id in &request.resources {
         cx.region.kind(id)?;
     }
@@ -227,6 +258,15 @@ const FILTERS: &[Field<TagDescription>] = &[
 pub(crate) fn describe(cx: &mut Context<'_>, request: DescribeTags) -> Result<TagSet, Ec2Error> {
     let region = &*cx.region;
     check_filters(&request.filters, FILTERS)?;
+    // Here `tag:KEY` means the tag itself, not a resource that has it.
+    let mut of_tags = Vec::new();
+    let mut others = Vec::new();
+    for filter in &request.filters {
+        match filter.name.strip_prefix("tag:") {
+            Some(key) => of_tags.push((key, &filter.values)),
+            None => others.push(filter.clone()),
+        }
+    }
     let mut all = Vec::new();
     for (id, tags) in &region.tags {
         let Ok(kind) = region.kind(id) else { continue };
@@ -238,7 +278,8 @@ pub(crate) fn describe(cx: &mut Context<'_>, request: DescribeTags) -> Result<Ta
                 value: value.clone(),
                 position: format!("{id} {key}"),
             };
-            if matches_all(region, &tag, id, FILTERS, &request.filters) {
+            let fits = of_tags.iter().all(|(name, values)| *name == key && values.contains(value));
+            if fits && matches_all(region, &tag, id, FILTERS, &others) {
                 all.push(tag);
             }
         }

@@ -1,13 +1,14 @@
 //! Records as the fabric needs them.
 
-use super::{Region, prefix};
 use super::instance::Instance;
+use super::{Region, prefix};
 use crate::effect::{Attachment, Effect, InterfaceView};
 
 impl Region {
     /// Whether an instance of this id has a namespace: it was not stopped or terminated.
     pub(crate) fn runs(&self, instance: &str) -> bool {
         self.instances.get(instance).is_some_and(Instance::is_running)
+            || self.is_database(instance)
     }
 
     /// The effect that tells the fabric of the interface as it is now.
@@ -15,6 +16,7 @@ impl Region {
         let interface = &self.interfaces[id];
         let attachment = match (&interface.attachment, &interface.association) {
             // A stopped instance has no namespace to be plugged into.
+            (Some(attached), _) if attached.attaching => None,
             (Some(attached), _) => self.runs(&attached.instance).then(|| Attachment::Instance {
                 instance: attached.instance.clone(),
                 device_index: attached.device_index,
@@ -38,7 +40,7 @@ impl Region {
                 .copied()
                 .chain(interface.prefixes.iter().flat_map(prefix::addresses))
                 .collect(),
-            public: None,
+            public: self.public_of(id),
             groups: interface.groups.iter().map(|id| id.as_str().into()).collect(),
             source_dest_check: interface.source_dest_check,
             timeouts: interface.timeouts.view(),

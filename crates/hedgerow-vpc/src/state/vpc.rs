@@ -7,7 +7,8 @@ use super::group::{self, SecurityGroup};
 use super::region::{Resource, find, find_mut};
 use super::select::{Field, describe_request, select};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
-use super::{ACCOUNT, Context, Region, catalog, subnet};
+use super::vpc_block::SecondaryBlock;
+use super::{ACCOUNT, Context, Region, network_acl, route_table};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{Effect, VpcView};
@@ -20,6 +21,10 @@ pub struct Vpc {
     pub(crate) key: u32,
     pub(crate) block: Ipv4Prefix,
     pub(crate) block_association: String,
+    /// Blocks that were added later.
+    pub(crate) secondary: Vec<SecondaryBlock>,
+    /// Whether EC2 would run its instances on hardware of their own.
+    pub(crate) dedicated: bool,
     pub(crate) is_default: bool,
     pub(crate) dns_support: bool,
     pub(crate) dns_hostnames: bool,
@@ -36,9 +41,25 @@ impl Resource for Vpc {
 }
 
 impl Vpc {
+    /// All IPv4 blocks, the first one first.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Ipv4Prefix> {
+        [self.block].into_iter().chain(self.secondary.iter().map(|secondary| secondary.block))
+    }
+
+    /// Association ids and blocks, in the same order.
+    fn associations(&self) -> impl Iterator<Item = (&String, Ipv4Prefix)> {
+        let secondary = self.secondary.iter().map(|s| (&s.association, s.block));
+        [(&self.block_association, self.block)].into_iter().chain(secondary)
+    }
+
+    /// The instances' tenancy.
+    pub(crate) fn tenancy(&self) -> &'static str {
+        if self.dedicated { "dedicated" } else { "default" }
+    }
+
     /// The VPC as the fabric needs it.
     pub(crate) fn view(&self) -> VpcView {
-        VpcView { key: self.key, id: self.id.clone(), blocks: vec![self.block] }
+        VpcView { key: self.key, id: self.id.clone(), blocks: self.blocks().collect() }
     }
 }
 
@@ -75,7 +96,7 @@ pub(crate) struct VpcItem {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct BlockAssociation {
+pub(crate) struct BlockAssociation {
     association_id: String,
     cidr_block: String,
     cidr_block_state: BlockState,
@@ -86,6 +107,24 @@ struct BlockState {
     state: &'static str,
 }
 
+impl BlockAssociation {
+    /// The association of a block, in a state.
+    pub fn new(id: &str, block: Ipv4Prefix, state: &'static str) -> Self {
+        BlockAssociation {
+            association_id: id.to_owned(),
+            cidr_block: block.to_string(),
+            cidr_block_state: BlockState { state },
+        }
+    }
+}
+
+impl VpcAnswer {
+    /// The VPC with this id.
+    pub fn new(region: &Region, id: &str) -> Self {
+        VpcAnswer { vpc: region.vpc_item(&region.vpcs[id]) }
+    }
+}
+
 impl Region {
     fn vpc_item(&self, vpc: &Vpc) -> VpcItem {
         VpcItem {
@@ -93,13 +132,12 @@ impl Region {
             owner_id: ACCOUNT,
             state: "available",
             cidr_block: vpc.block.to_string(),
-            cidr_block_association_set: vec![BlockAssociation {
-                association_id: vpc.block_association.clone(),
-                cidr_block: vpc.block.to_string(),
-                cidr_block_state: BlockState { state: "associated" },
-            }],
+            cidr_block_association_set: vpc
+                .associations()
+                .map(|(id, block)| BlockAssociation::new(id, block, "associated"))
+                .collect(),
             dhcp_options_id: "default",
-            instance_tenancy: "default",
+            instance_tenancy: vpc.tenancy(),
             is_default: vpc.is_default,
             tag_set: self.tag_items(&vpc.id),
         }
@@ -122,22 +160,33 @@ pub(crate) fn parse_block(text: &str, out_of_range: &'static str) -> Result<Ipv4
 
 pub(crate) fn create(cx: &mut Context<'_>, request: CreateVpc) -> Result<VpcAnswer, Ec2Error> {
     let block = parse_block(&request.cidr_block, "InvalidVpc.Range")?;
-    if let Some(tenancy) = request.instance_tenancy.filter(|t| t != "default") {
-        let why = "Instances here have the tenancy 'default' only.";
-        return Err(Ec2Error::value("instanceTenancy", tenancy, why));
-    }
+    let dedicated = match request.instance_tenancy.as_deref() {
+        None | Some("default") => false,
+        Some("dedicated") => true,
+        Some(other) => {
+            return Err(Ec2Error::value("instanceTenancy", other, "It is default or dedicated."));
+        }
+    };
     let tags = requested(&request.tag_specifications, &["vpc"], "vpc")?;
     let id = make(cx, block, false, tags);
-    Ok(VpcAnswer { vpc: cx.region.vpc_item(&cx.region.vpcs[&id]) })
+    cx.region.vpcs.get_mut(&id).expect("just made").dedicated = dedicated;
+    Ok(VpcAnswer::new(cx.region, &id))
 }
 
-/// Makes a VPC with its default group; cannot fail.
-fn make(cx: &mut Context<'_>, block: Ipv4Prefix, is_default: bool, tags: TagMap) -> String {
+/// Makes a VPC with its main route table, default ACL and default group; cannot fail.
+pub(crate) fn make(
+    cx: &mut Context<'_>,
+    block: Ipv4Prefix,
+    is_default: bool,
+    tags: TagMap,
+) -> String {
     let vpc = Vpc {
         id: cx.mint.id("vpc"),
         key: cx.mint.key(),
         block,
         block_association: cx.mint.id("vpc-cidr-assoc"),
+        secondary: Vec::new(),
+        dedicated: false,
         is_default,
         dns_support: true,
         dns_hostnames: is_default,
@@ -147,17 +196,10 @@ fn make(cx: &mut Context<'_>, block: Ipv4Prefix, is_default: bool, tags: TagMap)
     cx.effects.push(Effect::PutVpc(vpc.view()));
     cx.region.set_tags(&id, tags);
     cx.region.vpcs.insert(id.clone(), vpc);
+    route_table::make_main(cx, &id);
+    network_acl::make_default(cx, &id);
     group::make_default(cx, &id);
     id
-}
-
-/// Makes the region's default VPC: 172.31.0.0/16 with a /20 subnet in each zone.
-pub(crate) fn create_default(cx: &mut Context<'_>) {
-    let block = Ipv4Prefix::new([172, 31, 0, 0].into(), 16);
-    let vpc = make(cx, block, true, TagMap::new());
-    for (zone, offset) in catalog::zones(&cx.region.name).into_iter().zip((0..).step_by(1 << 12)) {
-        subnet::make(cx, &vpc, Ipv4Prefix::new(block.nth(offset), 20), zone, true, TagMap::new());
-    }
 }
 
 describe_request!(DescribeVpcs, "VpcId");
@@ -173,13 +215,22 @@ pub(crate) struct VpcSet {
 const FILTERS: &[Field<Vpc>] = &[
     ("vpc-id", |_, v| vec![v.id.clone()]),
     ("cidr", |_, v| vec![v.block.to_string()]),
-    ("cidr-block-association.cidr-block", |_, v| vec![v.block.to_string()]),
-    ("cidr-block-association.association-id", |_, v| vec![v.block_association.clone()]),
+    ("cidr-block-association.cidr-block", |_, v| v.blocks().map(|b| b.to_string()).collect()),
+    ("cidr-block-association.association-id", |_, v| {
+        v.associations().map(|(id, _)| id.clone()).collect()
+    }),
     ("cidr-block-association.state", |_, _| vec!["associated".into()]),
     ("is-default", |_, v| vec![v.is_default.to_string()]),
     ("isDefault", |_, v| vec![v.is_default.to_string()]),
     ("owner-id", |_, _| vec![ACCOUNT.into()]),
     ("state", |_, _| vec!["available".into()]),
+    ("dhcp-options-id", |_, _| vec!["default".into()]),
+    ("instance-tenancy", |_, v| vec![v.tenancy().into()]),
+    // VPCs here have no IPv6 blocks.
+    ("ipv6-cidr-block-association.ipv6-cidr-block", |_, _| Vec::new()),
+    ("ipv6-cidr-block-association.ipv6-pool", |_, _| Vec::new()),
+    ("ipv6-cidr-block-association.association-id", |_, _| Vec::new()),
+    ("ipv6-cidr-block-association.state", |_, _| Vec::new()),
 ];
 
 pub(crate) fn describe(cx: &mut Context<'_>, request: DescribeVpcs) -> Result<VpcSet, Ec2Error> {
@@ -199,13 +250,21 @@ pub(crate) fn delete(cx: &mut Context<'_>, request: DeleteVpc) -> Result<Done, E
     let id = request.vpc_id;
     let key = find(&cx.region.vpcs, &id)?.key;
     let in_use = cx.region.subnets.values().any(|subnet| subnet.vpc == id)
-        || cx.region.groups.values().any(|group| group.vpc == id && !group.is_default());
+        || cx.region.groups.values().any(|group| group.vpc == id && !group.is_default())
+        || cx.region.internet_gateway_of(&id).is_some()
+        || cx.region.egress_gateways.values().any(|gateway| gateway.vpc == id)
+        || cx.region.route_tables.values().any(|table| table.vpc == id && !table.is_main())
+        || cx.region.network_acls.values().any(|acl| acl.vpc == id && !acl.is_default);
     if in_use {
         let message = format!("The vpc '{id}' has dependencies and cannot be deleted.");
         return Err(Ec2Error::new("DependencyViolation", message));
     }
     let group = cx.region.default_group(&id).id.clone();
     group::remove(cx, &group);
+    let table = cx.region.route_table_of(&id, "").id.clone();
+    route_table::remove(cx, &table);
+    let acl = cx.region.default_acl(&id).id.clone();
+    network_acl::remove(cx, &acl);
     cx.region.vpcs.remove(&id);
     cx.region.tags.remove(&id);
     cx.effects.push(Effect::RemoveVpc(key));

@@ -1,6 +1,8 @@
 //! The actions as their clients see them, against the pure state machine: form bodies in, XML out,
 //! effects beside. Each scenario also checks that a refused action changed nothing.
 
+mod acls;
+mod gateways;
 mod groups;
 mod instances;
 mod interfaces;
@@ -8,6 +10,7 @@ mod network;
 mod prefix_lists;
 mod protocol;
 mod random_walk;
+mod routes;
 mod rules;
 mod scenario;
 mod trunks;

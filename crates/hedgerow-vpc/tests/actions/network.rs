@@ -11,7 +11,15 @@ fn vpcs() {
         .fails("InvalidVpc.Range", "CreateVpc CidrBlock=10.0.0.0/29")
         .make("vpc", "vpcId", "CreateVpc CidrBlock=10.0.0.0/16")
         .effects(|effects| {
-            assert!(matches!(effects, [Effect::PutVpc(_), Effect::PutGroup { .. }]));
+            let [
+                Effect::PutVpc(_),
+                Effect::PutRouteTable { .. },
+                Effect::PutNetworkAcl { .. },
+                Effect::PutGroup { .. },
+            ] = effects
+            else {
+                panic!("{effects:?}")
+            };
         })
         .shows("DescribeVpcs VpcId.1={vpc}", "cidrBlock", "10.0.0.0/16 10.0.0.0/16")
         .shows("DescribeVpcs Filter.1.Name=is-default Filter.1.Value.1=false", "vpcId", "{vpc}")
@@ -25,7 +33,15 @@ fn vpcs() {
         .ok("DeleteSubnet SubnetId={subnet}")
         .ok("DeleteVpc VpcId={vpc}")
         .effects(|effects| {
-            assert!(matches!(effects, [Effect::RemoveGroup { .. }, Effect::RemoveVpc(_)]));
+            let [
+                Effect::RemoveGroup { .. },
+                Effect::RemoveRouteTable { .. },
+                Effect::RemoveNetworkAcl { .. },
+                Effect::RemoveVpc(_),
+            ] = effects
+            else {
+                panic!("{effects:?}")
+            };
         })
         .fails("InvalidVpcID.NotFound", "DeleteVpc VpcId={vpc}");
 }
@@ -63,4 +79,87 @@ fn the_default_vpc_takes_what_names_no_subnet() {
         .ok("RunInstances ImageId=ami-1 InstanceType=t3.micro MinCount=1 MaxCount=1 \
              Placement.AvailabilityZone=us-west-2b")
         .shows("DescribeInstances", "availabilityZone", "us-west-2b");
+}
+
+#[test]
+fn secondary_blocks() {
+    let routes = "DescribeRouteTables Filter.1.Name=vpc-id Filter.1.Value.1={vpc}";
+    let associate = "AssociateVpcCidrBlock VpcId={vpc} CidrBlock";
+    Scenario::with_subnet()
+        .fails("CidrConflict", &format!("{associate}=10.0.128.0/20"))
+        .fails("InvalidVpc.Range", &format!("{associate}=10.1.0.0/8"))
+        .fails("InvalidVpcID.NotFound", "AssociateVpcCidrBlock VpcId=vpc-1 CidrBlock=10.1.0.0/16")
+        .fails("MissingParameter", "AssociateVpcCidrBlock VpcId={vpc}")
+        .make("assoc", "associationId", &format!("{associate}=10.1.0.0/16"))
+        .effects(|effects| {
+            let [Effect::PutVpc(view), Effect::PutRouteTable { table, .. }] = effects else {
+                panic!("{effects:?}")
+            };
+            assert_eq!((view.blocks.len(), table.routes.len()), (2, 2));
+        })
+        .shows(routes, "destinationCidrBlock", "10.0.0.0/16 10.1.0.0/16")
+        .make("second", "subnetId", "CreateSubnet VpcId={vpc} CidrBlock=10.1.1.0/24")
+        .fails("InvalidCidrBlock.InUse", "DisassociateVpcCidrBlock AssociationId={assoc}")
+        .ok("DeleteSubnet SubnetId={second}")
+        .ok("DisassociateVpcCidrBlock AssociationId={assoc}")
+        .shows(routes, "destinationCidrBlock", "10.0.0.0/16")
+        .fails(
+            "InvalidVpcCidrBlockAssociationID.NotFound",
+            "DisassociateVpcCidrBlock AssociationId={assoc}",
+        )
+        .make("first", "associationId", "DescribeVpcs VpcId.1={vpc}")
+        .fails("OperationNotPermitted", "DisassociateVpcCidrBlock AssociationId={first}")
+        .ok(&format!("{associate}=10.2.0.0/16"))
+        .ok(&format!("{associate}=10.3.0.0/16"))
+        .ok(&format!("{associate}=10.4.0.0/16"))
+        .ok(&format!("{associate}=10.5.0.0/16"))
+        .fails("CidrLimitExceeded", &format!("{associate}=10.6.0.0/16"))
+        .shows(
+            "DescribeVpcs Filter.1.Name=cidr-block-association.cidr-block Filter.1.Value.1=10.5.*",
+            "vpcId",
+            "{vpc}",
+        );
+}
+
+#[test]
+fn default_vpc_and_subnets_can_be_made_again() {
+    let gone = |scenario: Scenario, name: &str| {
+        let first = format!(
+            "DescribeSubnets Filter.1.Name=availability-zone Filter.1.Value.1=us-west-2{name}"
+        );
+        scenario.make("one", "subnetId", &first).ok("DeleteSubnet SubnetId={one}")
+    };
+    let scenario = Scenario::empty()
+        .fails("DefaultVpcAlreadyExists", "CreateDefaultVpc")
+        .fails(
+            "DefaultSubnetAlreadyExistsInAvailabilityZone",
+            "CreateDefaultSubnet AvailabilityZone=us-west-2a",
+        )
+        .fails("InvalidParameterValue", "CreateDefaultSubnet AvailabilityZone=us-west-9a");
+    let scenario = gone(scenario, "b").shows(
+        "CreateDefaultSubnet AvailabilityZone=us-west-2b",
+        "cidrBlock",
+        "172.31.16.0/20",
+    );
+    let scenario = ["a", "b", "c", "d"].into_iter().fold(scenario, gone);
+    scenario
+        .make("vpc", "vpcId", "DescribeVpcs")
+        .make("igw", "internetGatewayId", "DescribeInternetGateways")
+        .ok("DetachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
+        .ok("DeleteVpc VpcId={vpc}")
+        .shows("DescribeAccountAttributes AttributeName.1=default-vpc", "attributeValue", "none")
+        .fails("DefaultVpcDoesNotExist", "CreateDefaultSubnet AvailabilityZone=us-west-2a")
+        .make("again", "vpcId", "CreateDefaultVpc")
+        .shows("DescribeSubnets", "defaultForAz", "true true true true")
+        .shows("DescribeAccountAttributes AttributeName.1=default-vpc", "attributeValue", "{again}")
+        .shows("DescribeAccountAttributes AttributeName.1=max-elastic-ips", "attributeValue", "5")
+        .fails("InvalidParameterValue", "DescribeAccountAttributes AttributeName.1=x");
+}
+
+#[test]
+fn tenancy_is_kept() {
+    Scenario::empty()
+        .fails("InvalidParameterValue", "CreateVpc CidrBlock=10.0.0.0/16 InstanceTenancy=host")
+        .make("vpc", "vpcId", "CreateVpc CidrBlock=10.0.0.0/16 InstanceTenancy=dedicated")
+        .shows("DescribeVpcs VpcId.1={vpc}", "instanceTenancy", "dedicated");
 }

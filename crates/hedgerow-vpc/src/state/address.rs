@@ -1,0 +1,397 @@
+//! Public addresses: elastic ones, which an account keeps, and those that come with a launch.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use hedgerow_core::sg::Ipv4Prefix;
+use serde::{Deserialize, Serialize};
+
+use super::interface::Interface;
+use super::region::{Resource, find};
+use super::route_table_routes::only_interface;
+use super::tags::{TagSpecification, requested};
+use super::{Context, Region, catalog};
+use crate::api::Done;
+use crate::api::error::Ec2Error;
+
+/// Addresses that are public here: RFC 2544's range for network tests, so that nothing can be meant
+/// for the real Internet. Each region has a /21 of it.
+const POOL: Ipv4Prefix = Ipv4Prefix { address: Ipv4Addr::new(198, 18, 0, 0), len: 15 };
+/// Addresses of a region's part.
+const PER_REGION: u32 = 2_048;
+
+/// An elastic address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Allocation id.
+    pub(crate) id: String,
+    pub(crate) public: Ipv4Addr,
+    pub(crate) association: Option<AddressAssociation>,
+}
+
+/// What an elastic address stands for: the primary private address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AddressAssociation {
+    pub id: String,
+    pub interface: String,
+}
+
+impl Resource for Address {
+    const NOT_FOUND: &'static str = "InvalidAllocationID.NotFound";
+    const NOUN: &'static str = "allocation ID";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Region {
+    /// The elastic address of an interface.
+    pub(crate) fn elastic_of(&self, interface: &str) -> Option<(&Address, &AddressAssociation)> {
+        self.addresses
+            .values()
+            .filter_map(|address| Some((address, address.association.as_ref()?)))
+            .find(|(_, association)| association.interface == interface)
+    }
+
+    /// The public address of an interface: its elastic one, else the one from its launch.
+    pub(crate) fn public_of(&self, interface: &str) -> Option<Ipv4Addr> {
+        let elastic = self.elastic_of(interface).map(|(address, _)| address.public);
+        elastic.or_else(|| self.launch_addresses.get(interface).copied().flatten())
+    }
+
+    /// The next public address that nobody has, so that an address rests before it comes back.
+    fn next_public(&mut self) -> Option<Ipv4Addr> {
+        let elastic = self.addresses.values().map(|address| address.public);
+        let taken: BTreeSet<Ipv4Addr> =
+            elastic.chain(self.launch_addresses.values().copied().flatten()).collect();
+        let first = catalog::region_number(&self.name) * PER_REGION;
+        // The first and the last of the part look like a network and a broadcast address.
+        let usable = PER_REGION - 2;
+        let cursor = self.public_cursor;
+        let (offset, address) = (0..usable)
+            .map(|step| (cursor + step) % usable)
+            .map(|offset| (offset, POOL.nth(first + 1 + offset)))
+            .find(|(_, address)| !taken.contains(address))?;
+        self.public_cursor = (offset + 1) % usable;
+        Some(address)
+    }
+}
+
+/// Whether a public address leads into the VPC.
+pub(crate) fn any_mapped(region: &Region, vpc: &str) -> bool {
+    let elastic = region.addresses.values().filter_map(|address| address.association.as_ref());
+    elastic
+        .map(|association| &association.interface)
+        .chain(
+            region
+                .launch_addresses
+                .iter()
+                .filter(|(_, address)| address.is_some())
+                .map(|(id, _)| id),
+        )
+        .any(|id| region.interfaces.get(id).is_some_and(|eni| eni.vpc == vpc))
+}
+
+/// Gives an interface a public address for as long as its instance runs. It stays without where the
+/// region's part of the pool is used up. The effect is the caller's.
+pub(crate) fn give_at_launch(cx: &mut Context<'_>, interface: &str) {
+    if cx.region.public_of(interface).is_none()
+        && let Some(address) = cx.region.next_public()
+    {
+        cx.region.launch_addresses.insert(interface.to_owned(), Some(address));
+    }
+}
+
+/// Takes the addresses from its launch away from an instance that stops; elastic ones stay.
+pub(crate) fn take_at_stop(region: &mut Region, instance: &str) {
+    let Region { instances, launch_addresses, .. } = region;
+    for eni in instances[instance].interfaces.values() {
+        launch_addresses.entry(eni.clone()).and_modify(|address| *address = None);
+    }
+}
+
+/// Gives an instance that starts new addresses for those that it lost when it stopped.
+pub(crate) fn give_at_start(cx: &mut Context<'_>, instance: &str) {
+    let interfaces: Vec<String> =
+        cx.region.instances[instance].interfaces.values().cloned().collect();
+    for eni in interfaces {
+        if cx.region.launch_addresses.contains_key(&eni) {
+            give_at_launch(cx, &eni);
+        }
+    }
+}
+
+/// Frees the addresses of an interface that goes.
+pub(crate) fn forget_interface(region: &mut Region, interface: &str) {
+    region.launch_addresses.remove(interface);
+    for address in region.addresses.values_mut() {
+        address.association.take_if(|association| association.interface == interface);
+    }
+}
+
+/// AllocateAddress.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct AllocateAddress {
+    domain: Option<String>,
+    public_ipv4_pool: Option<String>,
+    network_border_group: Option<String>,
+    #[serde(default, rename = "TagSpecification")]
+    tag_specifications: Vec<TagSpecification>,
+}
+
+/// Answer of AllocateAddress.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AllocatedAddress {
+    public_ip: String,
+    allocation_id: String,
+    domain: &'static str,
+    public_ipv4_pool: &'static str,
+    network_border_group: String,
+}
+
+pub(crate) fn allocate(
+    cx: &mut Context<'_>,
+    request: AllocateAddress,
+) -> Result<AllocatedAddress, Ec2Error> {
+    let region = &*cx.region;
+    let check = |name: &str, given: Option<String>, only: &str| match given {
+        Some(text) if text != only => {
+            Err(Ec2Error::value(name, text, &format!("It can only be {only}.")))
+        }
+        _ => Ok(()),
+    };
+    check("domain", request.domain, "vpc")?;
+    check("publicIpv4Pool", request.public_ipv4_pool, "amazon")?;
+    check("networkBorderGroup", request.network_border_group, &region.name)?;
+    let tags = requested(&request.tag_specifications, &["elastic-ip"], "elastic-ip")?;
+    if region.addresses.len() >= cx.quotas.elastic_addresses {
+        let message = "The maximum number of addresses has been reached.";
+        return Err(Ec2Error::new("AddressLimitExceeded", message));
+    }
+    let public = cx.region.next_public().ok_or_else(|| {
+        let message = "The public addresses of the region are used up";
+        Ec2Error::new("InsufficientAddressCapacity", message)
+    })?;
+    let id = cx.mint.id("eipalloc");
+    let address = Address { id: id.clone(), public, association: None };
+    cx.region.addresses.insert(id.clone(), address);
+    cx.region.set_tags(&id, tags);
+    Ok(AllocatedAddress {
+        public_ip: public.to_string(),
+        allocation_id: id,
+        domain: "vpc",
+        public_ipv4_pool: "amazon",
+        network_border_group: cx.region.name.clone(),
+    })
+}
+
+/// The elastic address that a request names.
+fn named<'r>(
+    region: &'r Region,
+    id: Option<&str>,
+    public: Option<Ipv4Addr>,
+) -> Result<&'r Address, Ec2Error> {
+    match (id, public) {
+        (Some(id), None) => find(&region.addresses, id),
+        (None, Some(public)) => with_public(region, public),
+        (Some(_), Some(_)) => {
+            let message =
+                "You may specify public IP or allocation id, but not both in the same call";
+            Err(Ec2Error::new("InvalidParameterCombination", message))
+        }
+        (None, None) => Err(Ec2Error::missing("allocationId")),
+    }
+}
+
+/// The elastic address that is this one.
+pub(crate) fn with_public(region: &Region, public: Ipv4Addr) -> Result<&Address, Ec2Error> {
+    region.addresses.values().find(|address| address.public == public).ok_or_else(|| {
+        Ec2Error::new("InvalidAddress.NotFound", format!("Address '{public}' not found."))
+    })
+}
+
+/// ReleaseAddress.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct ReleaseAddress {
+    allocation_id: Option<String>,
+    public_ip: Option<Ipv4Addr>,
+    #[serde(rename = "NetworkBorderGroup")]
+    _border: Option<String>,
+}
+
+pub(crate) fn release(cx: &mut Context<'_>, request: ReleaseAddress) -> Result<Done, Ec2Error> {
+    let address = named(cx.region, request.allocation_id.as_deref(), request.public_ip)?;
+    if address.association.is_some() {
+        let message = format!("Address {} is in use.", address.public);
+        return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
+    }
+    let id = address.id.clone();
+    cx.region.addresses.remove(&id);
+    cx.region.tags.remove(&id);
+    Ok(Done::new())
+}
+
+/// AssociateAddress.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct AssociateAddress {
+    allocation_id: Option<String>,
+    public_ip: Option<Ipv4Addr>,
+    instance_id: Option<String>,
+    network_interface_id: Option<String>,
+    private_ip_address: Option<Ipv4Addr>,
+    allow_reassociation: Option<bool>,
+}
+
+/// Answer of AssociateAddress.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AssociatedAddress {
+    r#return: bool,
+    association_id: String,
+}
+
+pub(crate) fn associate(
+    cx: &mut Context<'_>,
+    request: AssociateAddress,
+) -> Result<AssociatedAddress, Ec2Error> {
+    let region = &*cx.region;
+    let address = named(region, request.allocation_id.as_deref(), request.public_ip)?;
+    let eni = wanted_interface(region, &request)?;
+    eni.check_own()?;
+    check_private(eni, request.private_ip_address)?;
+    check_gateway(region, &eni.vpc)?;
+    if let Some(present) = &address.association {
+        if present.interface == eni.id {
+            return Ok(AssociatedAddress { r#return: true, association_id: present.id.clone() });
+        }
+        check_not_managed(region, present)?;
+        if request.allow_reassociation == Some(false) {
+            return Err(already(&address.id, &present.id));
+        }
+    }
+    if let Some((_, present)) = region.elastic_of(&eni.id)
+        && request.allow_reassociation != Some(true)
+    {
+        return Err(already(&eni.id, &present.id));
+    }
+    let (id, eni) = (address.id.clone(), eni.id.clone());
+    let before = address.association.as_ref().map(|association| association.interface.clone());
+    forget_interface(cx.region, &eni);
+    let association_id = join(cx, &id, &eni);
+    for touched in before.iter().chain([&eni]) {
+        cx.effects.push(cx.region.put_interface(touched));
+    }
+    Ok(AssociatedAddress { r#return: true, association_id })
+}
+
+/// Makes an elastic address stand for the interface; everything was checked. The effect is the
+/// caller's.
+pub(crate) fn join(cx: &mut Context<'_>, address: &str, interface: &str) -> String {
+    let id = cx.mint.id("eipassoc");
+    let record = cx.region.addresses.get_mut(address).expect("the address was checked");
+    record.association =
+        Some(AddressAssociation { id: id.clone(), interface: interface.to_owned() });
+    id
+}
+
+fn already(resource: &str, association: &str) -> Ec2Error {
+    let message =
+        format!("resource {resource} is already associated with associate-id {association}");
+    Ec2Error::new("Resource.AlreadyAssociated", message)
+}
+
+fn wanted_interface<'r>(
+    region: &'r Region,
+    request: &AssociateAddress,
+) -> Result<&'r Interface, Ec2Error> {
+    match (&request.network_interface_id, &request.instance_id) {
+        (Some(id), None) => find(&region.interfaces, id),
+        (None, Some(id)) => only_interface(region, id),
+        (None, None) => {
+            let message = "Either instance ID or network interface id must be specified";
+            Err(Ec2Error::new("MissingParameter", message))
+        }
+        (Some(_), Some(_)) => {
+            let message = "You may specify an instance ID or a network interface ID, but not both";
+            Err(Ec2Error::new("InvalidParameterCombination", message))
+        }
+    }
+}
+
+/// `InvalidParameterValue` unless the interface has the private address; `UnsupportedOperation`
+/// for a secondary one, to which the fabric translates nothing.
+fn check_private(eni: &Interface, private: Option<Ipv4Addr>) -> Result<(), Ec2Error> {
+    match private {
+        None => Ok(()),
+        Some(private) if private == eni.primary() => Ok(()),
+        Some(private) if eni.addresses.contains(&private) => {
+            let message = format!(
+                "Public addresses here stand for primary private addresses; {private} is a \
+                 secondary one of {}",
+                eni.id
+            );
+            Err(Ec2Error::new("UnsupportedOperation", message))
+        }
+        Some(private) => {
+            let why = format!("It is not assigned to interface {}.", eni.id);
+            Err(Ec2Error::value("privateIpAddress", private, &why))
+        }
+    }
+}
+
+/// `Gateway.NotAttached` unless the VPC has an internet gateway.
+pub(crate) fn check_gateway(region: &Region, vpc: &str) -> Result<(), Ec2Error> {
+    if region.internet_gateway_of(vpc).is_some() {
+        return Ok(());
+    }
+    let message = format!("Network {vpc} is not attached to any internet gateway");
+    Err(Ec2Error::new("Gateway.NotAttached", message))
+}
+
+/// `AuthFailure` where a service, such as a NAT gateway, holds the address.
+fn check_not_managed(region: &Region, association: &AddressAssociation) -> Result<(), Ec2Error> {
+    match region.interfaces.get(&association.interface) {
+        Some(eni) => eni.check_own(),
+        None => Ok(()),
+    }
+}
+
+/// DisassociateAddress.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct DisassociateAddress {
+    association_id: Option<String>,
+    public_ip: Option<Ipv4Addr>,
+}
+
+pub(crate) fn disassociate(
+    cx: &mut Context<'_>,
+    request: DisassociateAddress,
+) -> Result<Done, Ec2Error> {
+    let region = &*cx.region;
+    let address = match (&request.association_id, request.public_ip) {
+        (Some(id), _) => region
+            .addresses
+            .values()
+            .find(|address| address.association.as_ref().is_some_and(|a| a.id == *id))
+            .ok_or_else(|| {
+                let message = format!("The association ID '{id}' does not exist");
+                Ec2Error::new("InvalidAssociationID.NotFound", message)
+            })?,
+        (None, public) => named(region, None, public)?,
+    };
+    let Some(association) = &address.association else {
+        let message = format!("The address {} has no association", address.public);
+        return Err(Ec2Error::new("InvalidAssociationID.NotFound", message));
+    };
+    check_not_managed(region, association)?;
+    let (id, interface) = (address.id.clone(), association.interface.clone());
+    cx.region.addresses.get_mut(&id).expect("found above").association = None;
+    cx.effects.push(cx.region.put_interface(&interface));
+    Ok(Done::new())
+}

@@ -1,0 +1,259 @@
+//! Internet gateways, NAT gateways, elastic addresses.
+
+use hedgerow_vpc::effect::{Effect, InterfaceView, RouteTarget};
+
+use crate::scenario::Scenario;
+
+const RUN: &str = "RunInstances ImageId=ami-1 InstanceType=m5.large MinCount=1 MaxCount=1";
+
+/// An instance `{i}` with `{eth0}`, an internet gateway `{igw}`, an elastic address `{eip}`.
+fn with_gateway() -> Scenario {
+    Scenario::with_instance("m5.large")
+        .make("igw", "internetGatewayId", "CreateInternetGateway")
+        .ok("AttachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
+        .make("eip", "allocationId", "AllocateAddress Domain=vpc")
+        .name("ip", "publicIp")
+}
+
+fn views(effects: &[Effect]) -> Vec<&InterfaceView> {
+    let views = effects.iter().filter_map(|effect| match effect {
+        Effect::PutInterface(view) => Some(view),
+        _ => None,
+    });
+    views.collect()
+}
+
+#[test]
+fn internet_gateways() {
+    Scenario::with_subnet()
+        .make("igw", "internetGatewayId", "CreateInternetGateway")
+        .ok("AttachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
+        .effects(|effects| assert!(matches!(effects, [Effect::PutInternetGateway { .. }])))
+        .fails(
+            "Resource.AlreadyAssociated",
+            "AttachInternetGateway InternetGatewayId={igw} VpcId={vpc}",
+        )
+        .make("second", "internetGatewayId", "CreateInternetGateway")
+        .fails(
+            "InvalidParameterValue",
+            "AttachInternetGateway InternetGatewayId={second} VpcId={vpc}",
+        )
+        .fails(
+            "Gateway.NotAttached",
+            "DetachInternetGateway InternetGatewayId={second} VpcId={vpc}",
+        )
+        .shows(
+            "DescribeInternetGateways Filter.1.Name=attachment.vpc-id Filter.1.Value.1={vpc}",
+            "internetGatewayId",
+            "{igw}",
+        )
+        .fails("DependencyViolation", "DeleteInternetGateway InternetGatewayId={igw}")
+        .ok("DeleteSubnet SubnetId={subnet}")
+        .fails("DependencyViolation", "DeleteVpc VpcId={vpc}")
+        .fails(
+            "DryRunOperation",
+            "DetachInternetGateway InternetGatewayId={igw} VpcId={vpc} DryRun=true",
+        )
+        .ok("DetachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
+        .effects(|effects| assert!(matches!(effects, [Effect::RemoveInternetGateway { .. }])))
+        .ok("DeleteInternetGateway InternetGatewayId={igw}")
+        .fails(
+            "InvalidInternetGatewayID.NotFound",
+            "DescribeInternetGateways InternetGatewayId.1={igw}",
+        )
+        .ok("DeleteVpc VpcId={vpc}");
+}
+
+#[test]
+fn elastic_addresses() {
+    let associate = "AssociateAddress AllocationId={eip}";
+    with_gateway()
+        .fails("MissingParameter", associate)
+        .fails("InvalidInstanceID.NotFound", &format!("{associate} InstanceId=i-1"))
+        .fails(
+            "InvalidAllocationID.NotFound",
+            "AssociateAddress AllocationId=eipalloc-1 InstanceId={i}",
+        )
+        .fails(
+            "InvalidParameterValue",
+            &format!("{associate} NetworkInterfaceId={{eth0}} PrivateIpAddress=10.0.1.77"),
+        )
+        .make("assoc", "associationId", &format!("{associate} InstanceId={{i}}"))
+        .interface(|view| assert_eq!(view.public.map(|ip| ip.octets()[0]), Some(198)))
+        .shows(&format!("{associate} NetworkInterfaceId={{eth0}}"), "associationId", "{assoc}")
+        .shows("DescribeAddresses PublicIp.1={ip}", "instanceId", "{i}")
+        .shows("DescribeInstances InstanceId.1={i}", "ipAddress", "{ip}")
+        .shows(
+            "DescribeNetworkInterfaces Filter.1.Name=association.public-ip Filter.1.Value.1={ip}",
+            "allocationId",
+            "{eip} {eip}",
+        )
+        .fails("InvalidIPAddress.InUse", "ReleaseAddress AllocationId={eip}")
+        .fails("DependencyViolation", "DetachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
+        .make("other", "networkInterfaceId", "CreateNetworkInterface SubnetId={subnet}")
+        .fails(
+            "Resource.AlreadyAssociated",
+            &format!("{associate} NetworkInterfaceId={{other}} AllowReassociation=false"),
+        )
+        .make("assoc2", "associationId", &format!("{associate} NetworkInterfaceId={{other}}"))
+        .effects(|effects| {
+            let publics: Vec<bool> = views(effects).iter().map(|v| v.public.is_some()).collect();
+            assert_eq!(publics, [false, true], "who lost it, who got it");
+        })
+        .fails("InvalidAssociationID.NotFound", "DisassociateAddress AssociationId={assoc}")
+        .ok("DisassociateAddress AssociationId={assoc2}")
+        .interface(|view| assert_eq!(view.public, None))
+        .ok("ReleaseAddress AllocationId={eip}")
+        .fails("InvalidAllocationID.NotFound", "DescribeAddresses AllocationId.1={eip}")
+        .fails("InvalidAddress.NotFound", "DescribeAddresses PublicIp.1={ip}");
+}
+
+#[test]
+fn an_elastic_address_needs_a_gateway_and_outlives_its_interface() {
+    Scenario::with_instance("m5.large")
+        .make("eip", "allocationId", "AllocateAddress")
+        .fails("Gateway.NotAttached", "AssociateAddress AllocationId={eip} InstanceId={i}");
+    with_gateway()
+        .ok("AssociateAddress AllocationId={eip} InstanceId={i}")
+        .ok("TerminateInstances InstanceId.1={i}")
+        .shows("DescribeAddresses AllocationId.1={eip}", "associationId", "")
+        .ok("ReleaseAddress AllocationId={eip}");
+}
+
+#[test]
+fn five_elastic_addresses() {
+    let mut scenario = Scenario::empty();
+    for _ in 0..5 {
+        scenario = scenario.ok("AllocateAddress");
+    }
+    scenario.fails("AddressLimitExceeded", "AllocateAddress");
+}
+
+#[test]
+fn launches_get_public_addresses_where_the_subnet_says_so() {
+    let one = "NetworkInterface.1.DeviceIndex=0 NetworkInterface.1.SubnetId={subnet}";
+    Scenario::with_subnet()
+        .ok(&format!("{RUN} SubnetId={{subnet}}"))
+        .interface(|view| assert_eq!(view.public, None))
+        .ok(&format!("{RUN} {one} NetworkInterface.1.AssociatePublicIpAddress=true"))
+        .interface(|view| assert!(view.public.is_some()))
+        .ok("ModifySubnetAttribute SubnetId={subnet} MapPublicIpOnLaunch.Value=true")
+        .ok(&format!("{RUN} {one} NetworkInterface.1.AssociatePublicIpAddress=false"))
+        .interface(|view| assert_eq!(view.public, None))
+        .make("i", "instanceId", &format!("{RUN} SubnetId={{subnet}}"))
+        .interface(|view| assert!(view.public.is_some()))
+        .shows("DescribeInstances InstanceId.1={i}", "ipOwnerId", "amazon amazon")
+        .shows("DescribeAddresses", "publicIp", "")
+        .ok("StopInstances InstanceId.1={i}")
+        .interface(|view| assert_eq!(view.public, None))
+        .ok("StartInstances InstanceId.1={i}")
+        .interface(|view| assert!(view.public.is_some()))
+        .fails(
+            "InvalidParameterCombination",
+            &format!(
+                "{RUN} {one} NetworkInterface.1.AssociatePublicIpAddress=true \
+                 NetworkInterface.2.DeviceIndex=1 NetworkInterface.2.SubnetId={{subnet}}"
+            ),
+        );
+}
+
+#[test]
+fn the_default_vpc_is_public() {
+    Scenario::empty()
+        .ok(RUN)
+        .interface(|view| assert!(view.public.is_some()))
+        .shows("DescribeRouteTables", "destinationCidrBlock", "172.31.0.0/16 0.0.0.0/0")
+        .shows("DescribeSubnets", "mapPublicIpOnLaunch", "true true true true");
+}
+
+#[test]
+fn a_public_nat_gateway() {
+    let create = "CreateNatGateway SubnetId={subnet}";
+    with_gateway()
+        .fails("MissingParameter", create)
+        .fails("InvalidAllocationID.NotFound", &format!("{create} AllocationId=eipalloc-1"))
+        .fails("InvalidSubnetID.NotFound", "CreateNatGateway SubnetId=subnet-1 AllocationId={eip}")
+        .fails("InvalidParameterValue", &format!("{create} ConnectivityType=odd"))
+        .fails("DryRunOperation", &format!("{create} AllocationId={{eip}} DryRun=true"))
+        .make("nat", "natGatewayId", &format!("{create} AllocationId={{eip}} ClientToken=a"))
+        .effects(|effects| {
+            let [Effect::PutInterface(view), Effect::PutNatGateway { interface, public, .. }] =
+                effects
+            else {
+                panic!("{effects:?}")
+            };
+            assert_eq!((view.key, view.public), (*interface, *public));
+            assert!(public.is_some() && view.groups.is_empty() && !view.source_dest_check);
+        })
+        .name("eni", "networkInterfaceId")
+        .shows(&format!("{create} AllocationId={{eip}} ClientToken=a"), "natGatewayId", "{nat}")
+        .shows("DescribeNatGateways NatGatewayId.1={nat}", "state", "available")
+        .shows("DescribeNatGateways NatGatewayId.1={nat}", "publicIp", "{ip}")
+        .shows(
+            "DescribeNetworkInterfaces NetworkInterfaceId.1={eni}",
+            "interfaceType",
+            "nat_gateway",
+        )
+        .fails("AuthFailure", "DeleteNetworkInterface NetworkInterfaceId={eni}")
+        .fails("InvalidIPAddress.InUse", "ReleaseAddress AllocationId={eip}")
+        .fails("AuthFailure", "DisassociateAddress PublicIp={ip}")
+        .make("table", "routeTableId", "CreateRouteTable VpcId={vpc}")
+        .ok("CreateRoute RouteTableId={table} DestinationCidrBlock=0.0.0.0/0 NatGatewayId={nat}")
+        .effects(|effects| {
+            let [Effect::PutRouteTable { table, .. }] = effects else { panic!("{effects:?}") };
+            assert!(matches!(table.routes[1].1, RouteTarget::NatGateway(_)));
+        })
+        .fails("DependencyViolation", "DeleteSubnet SubnetId={subnet}")
+        .ok("DeleteNatGateway NatGatewayId={nat}")
+        .effects(|effects| {
+            let [
+                Effect::PutRouteTable { table, .. },
+                Effect::RemoveNatGateway { .. },
+                Effect::RemoveInterface(_),
+            ] = effects
+            else {
+                panic!("{effects:?}")
+            };
+            assert_eq!(table.routes[1].1, RouteTarget::Blackhole);
+        })
+        .shows(
+            "DescribeNatGateways Filter.1.Name=state Filter.1.Value.1=deleted",
+            "natGatewayId",
+            "{nat}",
+        )
+        .ok("ReleaseAddress AllocationId={eip}")
+        .later(3_601)
+        .ok("DescribeRegions")
+        .fails("NatGatewayNotFound", "DescribeNatGateways NatGatewayId.1={nat}")
+        .fails("NatGatewayNotFound", "DeleteNatGateway NatGatewayId={nat}");
+}
+
+#[test]
+fn nat_gateways_that_fail_and_private_ones() {
+    Scenario::with_subnet()
+        .make("eip", "allocationId", "AllocateAddress")
+        .shows(
+            "CreateNatGateway SubnetId={subnet} AllocationId={eip}",
+            "failureCode",
+            "Gateway.NotAttached",
+        )
+        .effects(|effects| assert_eq!(effects, []))
+        .shows("DescribeNatGateways", "state", "failed")
+        .fails(
+            "InvalidParameterCombination",
+            "CreateNatGateway SubnetId={subnet} ConnectivityType=private AllocationId={eip}",
+        )
+        .make(
+            "nat",
+            "natGatewayId",
+            "CreateNatGateway SubnetId={subnet} ConnectivityType=private PrivateIpAddress=10.0.1.9",
+        )
+        .effects(|effects| {
+            assert!(matches!(effects[1], Effect::PutNatGateway { public: None, .. }));
+        })
+        .shows("DescribeNatGateways NatGatewayId.1={nat}", "privateIp", "10.0.1.9")
+        .fails(
+            "InvalidIPAddress.InUse",
+            "CreateNatGateway SubnetId={subnet} ConnectivityType=private PrivateIpAddress=10.0.1.9",
+        );
+}
