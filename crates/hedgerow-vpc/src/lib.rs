@@ -10,6 +10,7 @@
 //! its [`effect`]s were carried out.
 
 pub mod api;
+pub(crate) mod dns;
 pub mod effect;
 pub mod journal;
 pub mod query;

@@ -57,6 +57,22 @@ struct Run {
     /// Append a line per judged flow to this file.
     #[arg(long, value_name = "FILE")]
     flow_log: Option<PathBuf>,
+    /// Append a JSON object per judged flow to this file, or to standard output for -: with
+    /// interface, groups, and the rule that allowed or the gate that refused.
+    #[arg(long, value_name = "FILE")]
+    flow_log_json: Option<PathBuf>,
+    /// Write the flow logs that CreateFlowLogs makes below this directory.
+    #[arg(long, value_name = "DIR")]
+    flow_log_dir: Option<PathBuf>,
+    /// Seconds that a line of those covers, whatever was asked for (60 or 600).
+    #[arg(long, value_name = "SECONDS", requires = "flow_log_dir",
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    flow_log_interval: Option<u64>,
+    /// Ask this resolver, from the machine's network, for names that the VPC does not know: ADDRESS,
+    /// ADDRESS:PORT, or host for the machine's own if it is at a loopback address. Without it such
+    /// names are refused.
+    #[arg(long, value_name = "RESOLVER")]
+    dns_forward: Option<String>,
     /// Security groups that an interface can have, 1 to 16 (EC2: 5 by default, 16 on request).
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=16))]
     groups_per_interface: u8,
@@ -149,12 +165,23 @@ async fn run(options: Run) -> anyhow::Result<()> {
         Some(opened) => Server::with_journal(opened, wire),
         None => Server::new(fresh, wire),
     };
+    // Before anything has DNS.
+    if let Some(resolver) = &options.dns_forward {
+        server.forward_dns(resolver).map_err(anyhow::Error::msg)?;
+    }
     if let Err(error) = server.rebuild().await {
         tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
         anyhow::bail!("make what the records say: {error}");
     }
     if let Some(path) = &options.flow_log {
         server.log_flows(path).with_context(|| format!("open the flow log {}", path.display()))?;
+    }
+    if let Some(path) = &options.flow_log_json {
+        let opened = server.log_flows_as_json(path);
+        opened.with_context(|| format!("open the flow log {}", path.display()))?;
+    }
+    if let Some(directory) = options.flow_log_dir {
+        server.write_flow_logs(directory, options.flow_log_interval);
     }
     let pid_file = options.pid_file.map(PidFile::write).transpose()?;
     // The one line on standard output: what AWS_ENDPOINT_URL should be.

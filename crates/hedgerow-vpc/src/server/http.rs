@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Server, credential, eks, lock};
+use super::{Answer, Server, credential, eks, lock, zones};
 
 /// Connections of one listener at a time; more wait to be accepted.
 pub(super) const MAX_CONNECTIONS: usize = 2_048;
@@ -55,17 +55,17 @@ impl Connection {
 }
 
 /// Connections now open, by the client's address.
-type Open = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+pub(crate) type Open = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
 
 /// A connection's place among those of its address; given back when dropped.
-struct Place {
+pub(crate) struct Place {
     open: Open,
     peer: IpAddr,
 }
 
 impl Place {
     /// A place, unless the address has `limit` of them.
-    fn take(open: &Open, peer: IpAddr, limit: usize) -> Option<Place> {
+    pub fn take(open: &Open, peer: IpAddr, limit: usize) -> Option<Place> {
         let mut counts = lock(open);
         let count = counts.entry(peer).or_default();
         (*count < limit).then(|| {
@@ -136,6 +136,7 @@ pub(super) fn api_routes(server: Arc<Server>) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .merge(eks::routes())
+        .merge(zones::routes())
         .with_state(server)
 }
 

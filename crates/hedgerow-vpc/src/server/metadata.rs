@@ -5,17 +5,33 @@ use std::net::Ipv4Addr;
 
 use base64::Engine;
 
-use crate::state::instance::{Instance, MetadataOptions};
+use crate::state::instance::{Instance, MetadataOptions, PROFILE_ID};
 use crate::state::interface::Interface;
 use crate::state::mint::format_mac;
+use crate::state::time::Timestamp;
 use crate::state::{ACCOUNT, Region, State};
+
+/// Where a role's credentials are, followed by the role's name.
+const CREDENTIALS: &str = "meta-data/iam/security-credentials";
 
 /// The instance behind an address of a VPC, and what it may ask.
 pub(super) struct Asker {
     pub instance: String,
     pub options: MetadataOptions,
-    /// Path below `/latest/` to text.
-    tree: BTreeMap<String, String>,
+    /// The role of its instance profile.
+    pub role: Option<String>,
+    /// Path below `/latest/` to what is there.
+    tree: BTreeMap<String, Leaf>,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leaf {
+    Text(String),
+    /// As the launch gave them.
+    UserData(Vec<u8>),
+    /// Credentials of the instance's role, which the server gives out.
+    Credentials,
 }
 
 impl Asker {
@@ -38,21 +54,22 @@ impl Asker {
         Some(Asker {
             instance: instance.id.clone(),
             options: instance.metadata.clone(),
+            role: instance.profile.clone(),
             tree: tree(region, instance)?,
         })
     }
 
-    /// The text at `path` below `/latest/`, or the names in that directory.
-    pub fn get(&self, path: &str) -> Option<String> {
+    /// What is at `path` below a version, or the names in that directory.
+    pub fn get(&self, path: &str) -> Option<Leaf> {
         let path = path.trim_matches('/');
-        if let Some(text) = self.tree.get(path) {
-            return Some(text.clone());
+        if let Some(leaf) = self.tree.get(path) {
+            return Some(leaf.clone());
         }
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
         let mut names: Vec<String> = Vec::new();
         for rest in self.tree.keys().filter_map(|key| key.strip_prefix(&prefix)) {
             let name = match rest.split_once('/') {
-                // The two roots are listed without a slash, as EC2 does.
+                // The roots are listed without a slash, as EC2 does.
                 Some((name, _)) if prefix.is_empty() => name.to_owned(),
                 Some((name, _)) => format!("{name}/"),
                 None => rest.to_owned(),
@@ -61,46 +78,85 @@ impl Asker {
                 names.push(name);
             }
         }
-        (!names.is_empty()).then(|| names.join("\n"))
+        (!names.is_empty()).then(|| Leaf::Text(names.join("\n")))
     }
 }
 
-fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, String>> {
+fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> {
     let primary = crate::state::instance::primary(region, instance)?;
     let address = primary.primary();
-    let name = region.private_dns_name(address);
-    let mut tree = BTreeMap::new();
-    let mut put = |path: &str, text: &str| tree.insert(path.to_owned(), text.to_owned());
-    put("meta-data/ami-id", &instance.image);
-    put("meta-data/ami-launch-index", &instance.launch_index.to_string());
-    put("meta-data/hostname", &name);
-    put("meta-data/instance-id", &instance.id);
-    put("meta-data/instance-life-cycle", "on-demand");
-    put("meta-data/instance-type", &instance.type_name);
-    put("meta-data/local-hostname", &name);
-    put("meta-data/local-ipv4", &address.to_string());
-    put("meta-data/mac", &format_mac(primary.mac));
-    put("meta-data/placement/availability-zone", &instance.zone.name);
-    put("meta-data/placement/availability-zone-id", &instance.zone.id);
-    put("meta-data/placement/region", region.name());
-    put("meta-data/reservation-id", &instance.reservation);
-    put("meta-data/security-groups", &group_names(region, primary));
-    put("meta-data/services/domain", "amazonaws.com");
-    put("meta-data/services/partition", "aws");
-    put("dynamic/instance-identity/document", &identity(region, instance, address));
-    let user_data = instance.user_data.as_ref();
-    let decoded = user_data.and_then(|t| base64::engine::general_purpose::STANDARD.decode(t).ok());
-    if let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
-        put("user-data", &text);
+    let mut tree: BTreeMap<String, Leaf> = BTreeMap::new();
+    let mut put = |path: &str, text: String| tree.insert(path.to_owned(), Leaf::Text(text));
+    for (name, text) in fields(region, instance, primary) {
+        put(&format!("meta-data/{name}"), text);
+    }
+    put("dynamic/instance-identity/document", identity(region, instance, address));
+    put("dynamic/fws/instance-monitoring", "disabled".to_owned());
+    if let Some(arn) = instance.profile_arn() {
+        put("meta-data/iam/info", profile_info(&arn, instance.launched));
+    }
+    if instance.metadata.tags {
+        for (key, value) in region.tags.get(&instance.id).into_iter().flatten() {
+            // EC2 refuses other keys for instances whose tags are to be read here.
+            if !key.contains(['/', ' ']) {
+                put(&format!("meta-data/tags/instance/{key}"), value.clone());
+            }
+        }
     }
     for (index, id) in &instance.interfaces {
         let interface = region.interfaces.get(id)?;
         let mac = format_mac(interface.mac);
         for (field, text) in interface_fields(region, *index, interface) {
-            tree.insert(format!("meta-data/network/interfaces/macs/{mac}/{field}"), text);
+            put(&format!("meta-data/network/interfaces/macs/{mac}/{field}"), text);
         }
     }
+    if let Some(role) = &instance.profile {
+        tree.insert(format!("{CREDENTIALS}/{role}"), Leaf::Credentials);
+    }
+    let user_data = instance.user_data.as_ref();
+    let decoded = user_data.and_then(|t| base64::engine::general_purpose::STANDARD.decode(t).ok());
+    if let Some(bytes) = decoded.filter(|bytes| !bytes.is_empty()) {
+        tree.insert("user-data".to_owned(), Leaf::UserData(bytes));
+    }
     Some(tree)
+}
+
+/// What every instance has below `meta-data/`.
+fn fields(
+    region: &Region,
+    instance: &Instance,
+    primary: &Interface,
+) -> Vec<(&'static str, String)> {
+    let address = primary.primary();
+    let name = region.private_dns_name(address);
+    vec![
+        ("ami-id", instance.image.clone()),
+        ("ami-launch-index", instance.launch_index.to_string()),
+        ("ami-manifest-path", "(unknown)".to_owned()),
+        ("block-device-mapping/ami", "/dev/xvda".to_owned()),
+        ("block-device-mapping/root", "/dev/xvda".to_owned()),
+        ("events/maintenance/history", "[]".to_owned()),
+        ("events/maintenance/scheduled", "[]".to_owned()),
+        ("hibernation/configured", "false".to_owned()),
+        ("hostname", name.clone()),
+        ("instance-action", "none".to_owned()),
+        ("instance-id", instance.id.clone()),
+        ("instance-life-cycle", "on-demand".to_owned()),
+        ("instance-type", instance.type_name.clone()),
+        ("local-hostname", name),
+        ("local-ipv4", address.to_string()),
+        ("mac", format_mac(primary.mac)),
+        ("metrics/vhostmd", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>".to_owned()),
+        ("placement/availability-zone", instance.zone.name.clone()),
+        ("placement/availability-zone-id", instance.zone.id.clone()),
+        ("placement/region", region.name().to_owned()),
+        ("profile", "default-hvm".to_owned()),
+        ("reservation-id", instance.reservation.clone()),
+        ("security-groups", group_names(region, primary)),
+        ("services/domain", "amazonaws.com".to_owned()),
+        ("services/partition", "aws".to_owned()),
+        ("system", "nitro".to_owned()),
+    ]
 }
 
 fn group_names(region: &Region, interface: &Interface) -> String {
@@ -116,12 +172,14 @@ fn interface_fields(
     let subnet = &region.subnets[&interface.subnet];
     let vpc = &region.vpcs[&interface.vpc];
     let addresses: Vec<String> = interface.addresses.iter().map(Ipv4Addr::to_string).collect();
+    let blocks: Vec<String> = vpc.view().blocks.iter().map(ToString::to_string).collect();
     vec![
         ("device-number", device_index.to_string()),
         ("interface-id", interface.id.clone()),
         ("local-hostname", region.private_dns_name(interface.primary())),
         ("local-ipv4s", addresses.join("\n")),
         ("mac", format_mac(interface.mac)),
+        ("network-card", "0".to_owned()),
         ("owner-id", ACCOUNT.to_owned()),
         ("security-group-ids", interface.groups.join("\n")),
         ("security-groups", group_names(region, interface)),
@@ -129,8 +187,23 @@ fn interface_fields(
         ("subnet-ipv4-cidr-block", subnet.block.to_string()),
         ("vpc-id", vpc.id.clone()),
         ("vpc-ipv4-cidr-block", vpc.block.to_string()),
-        ("vpc-ipv4-cidr-blocks", vpc.block.to_string()),
+        ("vpc-ipv4-cidr-blocks", blocks.join("\n")),
     ]
+}
+
+/// An instant without fractions, as the documents below write it.
+pub(super) fn whole_seconds(instant: Timestamp) -> String {
+    instant.to_string().replace(".000Z", "Z")
+}
+
+fn profile_info(arn: &str, since: Timestamp) -> String {
+    let info = serde_json::json!({
+        "Code": "Success",
+        "LastUpdated": whole_seconds(since),
+        "InstanceProfileArn": arn,
+        "InstanceProfileId": PROFILE_ID,
+    });
+    format!("{info:#}")
 }
 
 /// The instance identity document; unsigned, as there is nobody to sign it.
@@ -139,11 +212,16 @@ fn identity(region: &Region, instance: &Instance, address: Ipv4Addr) -> String {
         "accountId": ACCOUNT,
         "architecture": "x86_64",
         "availabilityZone": instance.zone.name,
+        "billingProducts": null,
+        "devpayProductCodes": null,
         "imageId": instance.image,
         "instanceId": instance.id,
         "instanceType": instance.type_name,
-        "pendingTime": instance.launched.to_string(),
+        "kernelId": null,
+        "marketplaceProductCodes": null,
+        "pendingTime": whole_seconds(instance.launched),
         "privateIp": address.to_string(),
+        "ramdiskId": null,
         "region": region.name(),
         "version": "2017-09-30",
     });

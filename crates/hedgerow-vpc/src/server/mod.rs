@@ -9,18 +9,22 @@
 mod credential;
 mod eks;
 mod flow_log;
+mod flow_log_files;
+mod flow_log_sums;
 mod http;
 mod imds;
 mod metadata;
 mod metrics;
+mod role_keys;
+mod services;
 mod tokens;
 mod transaction;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
@@ -28,13 +32,16 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 use crate::api::{self, Outcome, error::Ec2Error};
-use crate::effect::Effect;
+use crate::dns::Forwarder;
+use crate::effect::{Effect, VpcView};
 use crate::journal::mirror::Mirror;
 use crate::journal::{Journal, Opened};
 use crate::state::State;
 use crate::state::time::Timestamp;
 use crate::wire::Wire;
+pub(crate) use http::{Open, Place};
 use metrics::Metrics;
+pub use role_keys::Principal;
 
 /// Where instances find the EC2 API inside their VPC.
 const API_IN_VPC: SocketAddr = address([169, 254, 169, 250], 4566);
@@ -53,6 +60,9 @@ pub struct Server {
     wire: Option<Wire>,
     metrics: Metrics,
     tokens: tokens::Tokens,
+    role_keys: role_keys::RoleKeys,
+    /// Whom the DNS of the VPCs asks for names that it does not know; nobody if never set.
+    forwarder: OnceLock<Forwarder>,
     /// Listeners inside each VPC, by its key.
     listeners: Mutex<BTreeMap<u32, Vec<AbortHandle>>>,
     requests: AtomicU64,
@@ -97,6 +107,8 @@ impl Server {
             wire,
             metrics: Metrics::new(),
             tokens: tokens::Tokens::default(),
+            role_keys: role_keys::RoleKeys::default(),
+            forwarder: OnceLock::new(),
             listeners: Mutex::default(),
             requests: AtomicU64::new(0),
             journal: None,
@@ -109,14 +121,6 @@ impl Server {
     /// Serves the API, `/metrics` and `/healthz` on `listener` until the task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         http::serve(listener, http::api_routes(self), http::MAX_CONNECTIONS).await;
-    }
-
-    /// Appends every flow record to `path` from now on. A no-op in records-only mode.
-    pub fn log_flows(&self, path: &Path) -> std::io::Result<()> {
-        match &self.wire {
-            Some(wire) => flow_log::start(wire.flow_records(), path),
-            None => Ok(()),
-        }
     }
 
     /// Leaves a snapshot, stops the listeners in VPCs and takes the machine side down. Blocks for
@@ -190,14 +194,18 @@ impl Server {
         wire.apply(effects).await.map_err(|error| error.to_string())?;
         for effect in effects {
             if let Effect::PutVpc(vpc) = effect {
-                self.open_services(wire, vpc.key).await?;
+                self.open_services(wire, vpc).await?;
             }
         }
         Ok(())
     }
 
-    async fn open_services(self: &Arc<Self>, wire: &Wire, vpc: u32) -> Result<(), String> {
-        let mut tasks = Vec::new();
+    async fn open_services(self: &Arc<Self>, wire: &Wire, view: &VpcView) -> Result<(), String> {
+        let vpc = view.key;
+        if lock(&self.listeners).contains_key(&vpc) {
+            return Ok(());
+        }
+        let mut tasks = self.open_dns(wire, view).await?;
         for (address, routes) in [
             (API_IN_VPC, http::api_routes(Arc::clone(self))),
             (METADATA, imds::routes(Arc::clone(self), vpc)),

@@ -9,9 +9,12 @@ use super::catalog::Zone;
 use super::interface::{self, Interface};
 use super::region::{Resource, find};
 use super::time::Timestamp;
-use super::{Context, Region, attachment, trunk};
+use super::{ACCOUNT, Context, Region, attachment, trunk};
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
+
+/// Id of every instance profile: there is no IAM that would know them apart.
+pub(crate) const PROFILE_ID: &str = "AIPAHEDGEROWEXAMPLE00";
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,8 @@ pub struct Instance {
     pub(crate) vpc: String,
     pub(crate) subnet: String,
     pub(crate) metadata: MetadataOptions,
+    /// Name of its instance profile, and of the profile's role.
+    pub(crate) profile: Option<String>,
     pub(crate) client_token: Option<String>,
     pub(crate) launched: Timestamp,
     /// When it was terminated; running if absent.
@@ -45,6 +50,8 @@ pub(crate) struct MetadataOptions {
     pub hop_limit: u8,
     /// Whether there is a metadata service at all.
     pub enabled: bool,
+    /// Whether the instance's tags can be read there.
+    pub tags: bool,
 }
 
 impl Resource for Instance {
@@ -60,6 +67,12 @@ impl Instance {
     /// What its type can carry.
     pub(crate) fn limits(&self) -> &'static InstanceType {
         instance_type(&self.type_name).expect("the type was checked at launch")
+    }
+
+    /// ARN of its instance profile.
+    pub(crate) fn profile_arn(&self) -> Option<String> {
+        let name = self.profile.as_ref()?;
+        Some(format!("arn:aws:iam::{ACCOUNT}:instance-profile/{name}"))
     }
 
     /// The state as it is now.

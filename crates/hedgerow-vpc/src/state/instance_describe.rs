@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::instance::{Instance, MetadataOptions, StateItem, primary};
+use super::instance::{Instance, MetadataOptions, PROFILE_ID, StateItem, primary};
 use super::interface::Interface;
 use super::interface_describe::{AddressItem, AttachmentItem, GroupIdentifier, attachment_item};
 use super::mint::format_mac;
@@ -53,7 +53,14 @@ struct InstanceItem {
     ebs_optimized: bool,
     network_interface_set: Vec<InstanceInterfaceItem>,
     metadata_options: MetadataOptionsItem,
+    iam_instance_profile: Option<ProfileItem>,
     tag_set: Vec<TagItem>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProfileItem {
+    arn: String,
+    id: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +90,7 @@ struct MetadataOptionsItem {
     http_tokens: &'static str,
     http_put_response_hop_limit: u8,
     http_endpoint: &'static str,
+    instance_metadata_tags: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -156,6 +164,7 @@ fn instance_item(region: &Region, instance: &Instance) -> InstanceItem {
         ebs_optimized: false,
         network_interface_set: interfaces.map(|eni| instance_interface(region, eni)).collect(),
         metadata_options: metadata_item(&instance.metadata),
+        iam_instance_profile: instance.profile_arn().map(|arn| ProfileItem { arn, id: PROFILE_ID }),
         tag_set: region.tag_items(&instance.id),
     }
 }
@@ -166,6 +175,7 @@ fn metadata_item(options: &MetadataOptions) -> MetadataOptionsItem {
         http_tokens: if options.token_required { "required" } else { "optional" },
         http_put_response_hop_limit: options.hop_limit,
         http_endpoint: if options.enabled { "enabled" } else { "disabled" },
+        instance_metadata_tags: if options.tags { "enabled" } else { "disabled" },
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Context, attachment};
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 
-/// RunInstances. Disks, monitoring and profiles are accepted as they come: they change nothing
+/// RunInstances. Disks and monitoring are accepted as they come: they change nothing
 /// that an instance here has.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -44,7 +44,7 @@ pub(crate) struct RunInstances {
     #[serde(default, rename = "BlockDeviceMapping")]
     _disks: Vec<IgnoredAny>,
     #[serde(rename = "IamInstanceProfile")]
-    _profile: Option<IgnoredAny>,
+    pub(super) profile: Option<ProfileSpec>,
     #[serde(rename = "Monitoring")]
     _monitoring: Option<IgnoredAny>,
     #[serde(rename = "EbsOptimized")]
@@ -69,10 +69,17 @@ pub(super) struct MetadataSpec {
     pub(super) http_tokens: Option<String>,
     pub(super) http_put_response_hop_limit: Option<u8>,
     pub(super) http_endpoint: Option<String>,
-    #[serde(rename = "InstanceMetadataTags")]
-    _tags: Option<String>,
+    pub(super) instance_metadata_tags: Option<String>,
     #[serde(rename = "HttpProtocolIpv6")]
     _ipv6: Option<String>,
+}
+
+/// An instance profile, by one of the two.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct ProfileSpec {
+    pub(super) arn: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -104,6 +111,7 @@ pub(super) struct Launch {
     pub(super) zone: Zone,
     pub(super) interfaces: Vec<PlannedInterface>,
     pub(super) metadata: MetadataOptions,
+    pub(super) profile: Option<String>,
     pub(super) instance_tags: TagMap,
 }
 
@@ -142,6 +150,7 @@ pub(crate) fn run(
             vpc: launch.vpc.clone(),
             subnet: launch.subnet.clone(),
             metadata: launch.metadata.clone(),
+            profile: launch.profile.clone(),
             client_token: request.client_token.clone(),
             launched: cx.now,
             terminated: None,

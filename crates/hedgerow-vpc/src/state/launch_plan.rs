@@ -7,7 +7,9 @@ use hedgerow_core::limits::{InstanceType, instance_type};
 use super::group::{self, SecurityGroup};
 use super::instance::MetadataOptions;
 use super::interface::{Kind, NewInterface, WantedAddresses, kind_of, too_many_addresses};
-use super::launch::{InterfaceSpec, Launch, MetadataSpec, PlannedInterface, RunInstances, Source};
+use super::launch::{
+    InterfaceSpec, Launch, MetadataSpec, PlannedInterface, ProfileSpec, RunInstances, Source,
+};
 use super::region::{find, not_found};
 use super::subnet::Subnet;
 use super::tags::{TagMap, requested};
@@ -60,6 +62,7 @@ pub(super) fn plan(
         zone: primary.zone.clone(),
         interfaces: planned,
         metadata: metadata(request.metadata_options.as_ref())?,
+        profile: request.profile.as_ref().map(profile).transpose()?,
         instance_tags,
     })
 }
@@ -293,7 +296,8 @@ fn how_many(
 }
 
 fn metadata(spec: Option<&MetadataSpec>) -> Result<MetadataOptions, Ec2Error> {
-    let mut options = MetadataOptions { token_required: false, hop_limit: 1, enabled: true };
+    let mut options =
+        MetadataOptions { token_required: false, hop_limit: 1, enabled: true, tags: false };
     let Some(spec) = spec else { return Ok(options) };
     match spec.http_tokens.as_deref() {
         None | Some("optional") => {}
@@ -309,6 +313,17 @@ fn metadata(spec: Option<&MetadataSpec>) -> Result<MetadataOptions, Ec2Error> {
             return Err(Ec2Error::value("httpEndpoint", other, "It is enabled or disabled."));
         }
     }
+    match spec.instance_metadata_tags.as_deref() {
+        None | Some("disabled") => {}
+        Some("enabled") => options.tags = true,
+        Some(other) => {
+            return Err(Ec2Error::value(
+                "instanceMetadataTags",
+                other,
+                "It is enabled or disabled.",
+            ));
+        }
+    }
     match spec.http_put_response_hop_limit {
         None => {}
         Some(hops @ 1..=64) => options.hop_limit = hops,
@@ -318,4 +333,24 @@ fn metadata(spec: Option<&MetadataSpec>) -> Result<MetadataOptions, Ec2Error> {
         }
     }
     Ok(options)
+}
+
+/// The name of a profile. There are no profiles to look it up among: every name is one.
+fn profile(spec: &ProfileSpec) -> Result<String, Ec2Error> {
+    let (parameter, given, name) = match (&spec.name, &spec.arn) {
+        (Some(name), None) => ("iamInstanceProfile.name", name, Some(name.as_str())),
+        (None, Some(arn)) => {
+            let name = arn.split_once(":instance-profile/").map(|(_, path)| path);
+            let name = name.map(|path| path.rsplit('/').next().unwrap_or(path));
+            ("iamInstanceProfile.arn", arn, name)
+        }
+        _ => {
+            let message = "An instance profile is named by its name or by its ARN";
+            return Err(Ec2Error::new("InvalidParameterCombination", message));
+        }
+    };
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"+=,.@_-".contains(&c);
+    let good = |name: &&str| (1..=128).contains(&name.len()) && name.bytes().all(plain);
+    let name = name.filter(good).map(str::to_owned);
+    name.ok_or_else(|| Ec2Error::value(parameter, given, "Invalid IAM Instance Profile name"))
 }

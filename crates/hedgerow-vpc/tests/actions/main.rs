@@ -13,4 +13,5 @@ mod random_walk;
 mod routes;
 mod rules;
 mod scenario;
+mod services;
 mod trunks;

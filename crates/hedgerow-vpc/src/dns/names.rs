@@ -1,0 +1,135 @@
+//! Which names a VPC knows; pure.
+//!
+//! "DNS attributes for your VPC" (Amazon VPC User Guide): with `enableDnsSupport` off there is no
+//! DNS; instances' names and private hosted zones need `enableDnsHostnames` as well.
+
+use std::net::Ipv4Addr;
+
+use super::Found;
+use crate::state::instance::primary;
+use crate::state::vpc::Vpc;
+use crate::state::{Region, State};
+
+/// Resolves to the metadata service inside every VPC, as at EC2.
+const INSTANCE_DATA: &str = "instance-data.ec2.internal";
+/// Its address.
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// What the VPC with key `vpc` knows of `name`, which is in lower case without a dot at its end.
+pub(crate) fn find(state: &State, vpc: u32, name: &str) -> Found {
+    let found = state.regions().find_map(|region| {
+        region.vpcs.values().find(|known| known.key == vpc).map(|vpc| (region, vpc))
+    });
+    match found {
+        Some((_, vpc)) if !vpc.dns_support => Found::Off,
+        Some((region, vpc)) => in_zones(region, vpc, name)
+            .or_else(|| of_instance(region, vpc, name))
+            .or_else(|| backwards(region, vpc, name))
+            .unwrap_or(Found::Elsewhere),
+        None => Found::Off,
+    }
+}
+
+/// From the private zones that the VPC sees; the longest zone that ends the name decides.
+fn in_zones(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
+    let covers = |zone: &str| {
+        name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
+    };
+    let zone = region
+        .zones
+        .values()
+        .filter(|zone| zone.vpcs.is_empty() || (vpc.dns_hostnames && zone.vpcs.contains(&vpc.id)))
+        .filter(|zone| covers(&zone.name))
+        .max_by_key(|zone| zone.name.len())?;
+    Some(match zone.addresses(name) {
+        Some(addresses) => Found::Addresses(addresses.to_vec()),
+        None => Found::Absent { zone: zone.name.clone() },
+    })
+}
+
+/// `ip-10-0-0-5.DOMAIN` and `i-….DOMAIN`.
+fn of_instance(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
+    if name == INSTANCE_DATA {
+        return Some(Found::Addresses(vec![METADATA]));
+    }
+    let domain = domain(region);
+    let label = match name.strip_suffix(domain.as_str()) {
+        Some("") => return Some(Found::Absent { zone: domain }),
+        Some(rest) => rest.strip_suffix('.')?,
+        None => return None,
+    };
+    let address = if !vpc.dns_hostnames {
+        None
+    } else if label.starts_with("ip-") {
+        address_of_label(label).filter(|address| taken(region, vpc, *address))
+    } else {
+        let instance = region.instances.get(label).filter(|instance| instance.vpc == vpc.id);
+        instance.and_then(|instance| primary(region, instance)).map(|eth0| eth0.primary())
+    };
+    Some(match address {
+        Some(address) => Found::Addresses(vec![address]),
+        None => Found::Absent { zone: domain },
+    })
+}
+
+/// What instances' names in the region end with; us-east-1 is older than regional names.
+fn domain(region: &Region) -> String {
+    match region.name() {
+        "us-east-1" => "ec2.internal".to_owned(),
+        name => format!("{name}.compute.internal"),
+    }
+}
+
+/// `5.0.0.10.in-addr.arpa`, for addresses in the VPC's blocks.
+fn backwards(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
+    let octets = name.strip_suffix(".in-addr.arpa")?;
+    let octets: Vec<u8> = octets.split('.').rev().map(octet).collect::<Option<_>>()?;
+    let [a, b, c, d] = octets[..] else { return None };
+    let address = Ipv4Addr::new(a, b, c, d);
+    if !vpc.view().blocks.iter().any(|block| block.contains(address)) {
+        return None;
+    }
+    Some(if vpc.dns_hostnames && taken(region, vpc, address) {
+        Found::Host(region.private_dns_name(address))
+    } else {
+        Found::Absent { zone: format!("{b}.{a}.in-addr.arpa") }
+    })
+}
+
+/// Whether an interface in the VPC has the address.
+fn taken(region: &Region, vpc: &Vpc, address: Ipv4Addr) -> bool {
+    let mut subnets = region.subnets.values().filter(|subnet| subnet.vpc == vpc.id);
+    subnets.any(|subnet| subnet.taken.contains_key(&address))
+}
+
+/// The address of `ip-10-0-0-5`.
+fn address_of_label(label: &str) -> Option<Ipv4Addr> {
+    let octets = label.strip_prefix("ip-")?.split('-').map(octet).collect::<Option<Vec<u8>>>()?;
+    <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
+}
+
+/// A number from 0 to 255 without needless zeros.
+fn octet(text: &str) -> Option<u8> {
+    text.parse().ok().filter(|number: &u8| number.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels() {
+        let five = Some(Ipv4Addr::new(10, 0, 0, 5));
+        for (label, want) in [
+            ("ip-10-0-0-5", five),
+            ("ip-10-0-0-05", None),
+            ("ip-10-0-0", None),
+            ("ip-10-0-0-5-1", None),
+            ("ip-10-0-0-256", None),
+            ("ip-10-0-0-+5", None),
+            ("ip-", None),
+        ] {
+            assert_eq!(address_of_label(label), want, "{label}");
+        }
+    }
+}

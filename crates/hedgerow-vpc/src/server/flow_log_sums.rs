@@ -1,0 +1,375 @@
+//! Flow records summed up for the flow logs of the API; pure, with time as an argument.
+//!
+//! ```text
+//!   record ──► every flow log that covers its interface ──► one sum per flow and interval
+//!   the interval is over ──► a line per sum, or NODATA, or SKIPDATA per interface
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hedgerow_core::reason::Reason;
+use hedgerow_core::sg::{self, Direction};
+
+use crate::state::flow_logs::{Destination, FlowLog, direction_name};
+use crate::state::flow_logs_format::{Field, Format};
+use crate::state::interface::Interface;
+use crate::state::{ACCOUNT, Region, State};
+use crate::wire::{Action, FlowRecord};
+
+/// Length of an Ethernet header, which EC2 does not count.
+const ETHERNET: u64 = 14;
+/// Sums of one flow log in one interval; more are skipped, as EC2 does under its limits.
+const MAX_SUMS: usize = 50_000;
+
+/// Lines for a file, in the words of its flow log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// Where they go.
+    pub destination: Destination,
+    /// `fl-…`.
+    pub log: String,
+    /// `us-west-2`.
+    pub region: String,
+    /// `eni-…`.
+    pub interface: String,
+    /// `accept`, `reject`, `all`.
+    pub traffic: &'static str,
+    /// When the interval began, seconds since 1970.
+    pub begun: u64,
+    /// The first line of a file in S3.
+    pub header: String,
+    pub lines: Vec<String>,
+}
+
+/// What makes records one flow.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Flow {
+    interface: String,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    ports: [u16; 2],
+    protocol: u8,
+    reason: Reason,
+    outward: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sum {
+    packets: u64,
+    bytes: u64,
+    start: u64,
+    end: u64,
+}
+
+/// The present interval of a flow log.
+#[derive(Debug)]
+struct Interval {
+    region: String,
+    begun: u64,
+    length: u64,
+    sums: BTreeMap<Flow, Sum>,
+    skipped: bool,
+}
+
+/// The sums of all flow logs.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    intervals: BTreeMap<String, Interval>,
+    /// Replaces the interval of every flow log, seconds.
+    interval: Option<u64>,
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+impl Sums {
+    /// Sums whose intervals have this length whatever was asked for, if it is given.
+    pub fn new(interval: Option<u64>) -> Self {
+        Self { intervals: BTreeMap::new(), interval }
+    }
+
+    /// Adds a record to every flow log that covers its interface.
+    pub fn add(&mut self, state: &State, record: &FlowRecord) {
+        let Some(id) = &record.gate.interface else { return };
+        let Some((region, interface)) = find(state, id) else { return };
+        let accepted = record.action() == Action::Accept;
+        for log in region.flow_logs.values() {
+            if !log.traffic.covers(accepted) || !log.covers(interface) {
+                continue;
+            }
+            let interval = self.interval_of(region, log, seconds(record.start));
+            let known = interval.sums.len();
+            let first = match interval.sums.entry(flow(record, id)) {
+                std::collections::btree_map::Entry::Vacant(_) if known >= MAX_SUMS => {
+                    interval.skipped = true;
+                    continue;
+                }
+                entry => entry.or_insert_with(|| Sum {
+                    packets: 0,
+                    bytes: 0,
+                    start: seconds(record.start),
+                    end: 0,
+                }),
+            };
+            first.packets += record.packets;
+            first.bytes += record.bytes.saturating_sub(record.packets * ETHERNET);
+            first.start = first.start.min(seconds(record.start));
+            first.end = first.end.max(seconds(record.end));
+        }
+    }
+
+    /// Records were lost: every present interval says so.
+    pub fn lost(&mut self) {
+        self.intervals.values_mut().for_each(|interval| interval.skipped = true);
+    }
+
+    fn interval_of(&mut self, region: &Region, log: &FlowLog, now: u64) -> &mut Interval {
+        let length = self.interval.unwrap_or(log.interval.into()).max(1);
+        self.intervals.entry(log.id.clone()).or_insert_with(|| Interval {
+            region: region.name().to_owned(),
+            begun: now - now % length,
+            length,
+            sums: BTreeMap::new(),
+            skipped: false,
+        })
+    }
+
+    /// The lines of the intervals that are over; flow logs that have none get their first.
+    pub fn flush(&mut self, state: &State, now: SystemTime) -> Vec<Batch> {
+        let now = seconds(now);
+        // A clock set back must not keep lines for ever.
+        let over =
+            |interval: &Interval| now >= interval.begun + interval.length || now < interval.begun;
+        let mut batches = Vec::new();
+        let ended: Vec<(String, Interval)> =
+            self.intervals.extract_if(.., |_, interval| over(interval)).collect();
+        for (id, interval) in ended {
+            let region = state.region(&interval.region);
+            // A flow log that was deleted meanwhile writes nothing more.
+            if let Some((region, log)) = region.and_then(|r| Some((r, r.flow_logs.get(&id)?))) {
+                batches.extend(write(region, log, &interval));
+            }
+        }
+        for region in state.regions() {
+            for log in region.flow_logs.values() {
+                self.interval_of(region, log, now);
+            }
+        }
+        batches
+    }
+}
+
+fn find<'s>(state: &'s State, interface: &str) -> Option<(&'s Region, &'s Interface)> {
+    state.regions().find_map(|region| Some((region, region.interfaces.get(interface)?)))
+}
+
+fn flow(record: &FlowRecord, interface: &str) -> Flow {
+    // EC2 writes port 0 for ICMP; the type and code would read as a port.
+    let has_ports = matches!(record.protocol, sg::TCP | sg::UDP);
+    Flow {
+        interface: interface.to_owned(),
+        source: record.source,
+        destination: record.destination,
+        ports: if has_ports { [record.source_port, record.destination_port] } else { [0; 2] },
+        protocol: record.protocol,
+        reason: record.reason,
+        outward: record.gate.direction == Direction::Egress,
+    }
+}
+
+/// The lines of an interval, by interface. Interfaces in use without a flow have one line that
+/// says so.
+fn write(region: &Region, log: &FlowLog, interval: &Interval) -> Vec<Batch> {
+    let format = log.format();
+    let mut lines: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let attached = |interface: &&Interface| log.covers(interface) && interface.status() == "in-use";
+    for interface in region.interfaces.values().filter(attached) {
+        lines.entry(&interface.id).or_default();
+    }
+    for (flow, sum) in &interval.sums {
+        let values = Values { region, format: &format, flow: Some((flow, sum)), interval };
+        lines.entry(&flow.interface).or_default().push(values.line(&flow.interface, "OK"));
+    }
+    for (interface, written) in &mut lines {
+        let status = match (interval.skipped, written.is_empty()) {
+            (true, _) => "SKIPDATA",
+            (false, true) => "NODATA",
+            (false, false) => continue,
+        };
+        let values = Values { region, format: &format, flow: None, interval };
+        written.push(values.line(interface, status));
+    }
+    let batch = |(interface, lines): (&str, Vec<String>)| Batch {
+        destination: log.destination.clone(),
+        log: log.id.clone(),
+        region: interval.region.clone(),
+        interface: interface.to_owned(),
+        traffic: log.traffic.name(),
+        begun: interval.begun,
+        header: format.header(),
+        lines,
+    };
+    lines.into_iter().map(batch).collect()
+}
+
+/// What the fields of a line are.
+struct Values<'a> {
+    region: &'a Region,
+    format: &'a Format,
+    /// Absent in NODATA and SKIPDATA.
+    flow: Option<(&'a Flow, &'a Sum)>,
+    interval: &'a Interval,
+}
+
+impl Values<'_> {
+    fn line(&self, interface: &str, status: &str) -> String {
+        self.format.line(|field| {
+            let general = self.of_interface(interface, status, field);
+            let value = general.or_else(|| self.flow.and_then(|(flow, sum)| of(flow, sum, field)));
+            // Also for what cannot be said here: TCP flags, sublocations, services.
+            value.unwrap_or_else(|| "-".to_owned())
+        })
+    }
+
+    fn of_interface(&self, id: &str, status: &str, field: Field) -> Option<String> {
+        let interface = self.region.interfaces.get(id);
+        let ends = self.interval.begun + self.interval.length;
+        Some(match field {
+            Field::Version => self.format.version().to_string(),
+            Field::AccountId => ACCOUNT.to_owned(),
+            Field::InterfaceId => id.to_owned(),
+            Field::LogStatus => status.to_owned(),
+            Field::Region => self.region.name().to_owned(),
+            Field::VpcId => interface?.vpc.clone(),
+            Field::SubnetId => interface?.subnet.clone(),
+            Field::InstanceId => interface?.attachment.as_ref()?.instance.clone(),
+            Field::ZoneId => self.region.subnets.get(&interface?.subnet)?.zone.id.clone(),
+            Field::Start if self.flow.is_none() => self.interval.begun.to_string(),
+            Field::End if self.flow.is_none() => ends.to_string(),
+            _ => return None,
+        })
+    }
+}
+
+fn of(flow: &Flow, sum: &Sum, field: Field) -> Option<String> {
+    let accepted = flow.reason == Reason::Allowed;
+    let direction = if flow.outward { Direction::Egress } else { Direction::Ingress };
+    Some(match field {
+        Field::Source | Field::PacketSource => flow.source.to_string(),
+        Field::Destination | Field::PacketDestination => flow.destination.to_string(),
+        Field::SourcePort => flow.ports[0].to_string(),
+        Field::DestinationPort => flow.ports[1].to_string(),
+        Field::Protocol => flow.protocol.to_string(),
+        Field::Packets => sum.packets.to_string(),
+        Field::Bytes => sum.bytes.to_string(),
+        Field::Start => sum.start.to_string(),
+        Field::End => sum.end.to_string(),
+        Field::Action => if accepted { "ACCEPT" } else { "REJECT" }.to_owned(),
+        Field::Type => "IPv4".to_owned(),
+        Field::FlowDirection => direction_name(direction).to_owned(),
+        // 1: "Through another resource in the same VPC".
+        Field::TrafficPath if flow.outward && accepted => "1".to_owned(),
+        // EC2 has BPA and EC only, which are not here; ours says which gate refused.
+        Field::RejectReason if !accepted => flow.reason.name().to_owned(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hedgerow_core::sg::GroupId;
+
+    use super::*;
+    use crate::api;
+    use crate::state::Quotas;
+    use crate::state::time::Timestamp;
+    use crate::wire::Gate;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn ask(state: &mut State, body: &str) {
+        let outcome = api::answer(state, "us-west-2", body.as_bytes(), Timestamp(NOW));
+        outcome.result.unwrap_or_else(|error| panic!("{body}: {error}"));
+    }
+
+    /// A running instance in the default VPC whose interface has a flow log of refused flows.
+    fn state() -> (State, String) {
+        let mut state = State::new(1, Quotas::default());
+        ask(
+            &mut state,
+            "Action=RunInstances&ImageId=ami-1&InstanceType=t3.micro&MinCount=1&MaxCount=1",
+        );
+        let region = state.region("us-west-2").expect("it is open");
+        let eni = region.interfaces.keys().next().expect("one").clone();
+        ask(
+            &mut state,
+            &format!(
+                "Action=CreateFlowLogs&ResourceType=NetworkInterface&ResourceId.1={eni}\
+                 &TrafficType=REJECT&LogDestinationType=s3&LogDestination=arn:aws:s3:::a\
+                 &MaxAggregationInterval=60"
+            ),
+        );
+        (state, eni)
+    }
+
+    fn record(eni: &str, second: u64, reason: Reason) -> FlowRecord {
+        let at = UNIX_EPOCH + Duration::from_secs(NOW + second);
+        FlowRecord {
+            start: at,
+            end: at,
+            vpc: "vpc-1".into(),
+            gate: Gate {
+                interface: Some(eni.to_owned()),
+                direction: Direction::Ingress,
+                groups: Vec::<GroupId>::new(),
+            },
+            other: None,
+            source: Ipv4Addr::new(10, 0, 0, 1),
+            destination: Ipv4Addr::new(10, 0, 0, 2),
+            source_port: 40_000,
+            destination_port: 22,
+            protocol: sg::TCP,
+            packets: 2,
+            bytes: 148,
+            reason,
+            rule: None,
+        }
+    }
+
+    fn lines(sums: &mut Sums, state: &State, second: u64) -> Vec<String> {
+        let batches = sums.flush(state, UNIX_EPOCH + Duration::from_secs(NOW + second));
+        batches.into_iter().flat_map(|batch| batch.lines).collect()
+    }
+
+    #[test]
+    fn a_line_per_flow_and_interval() {
+        let (state, eni) = state();
+        let mut sums = Sums::default();
+        assert_eq!(lines(&mut sums, &state, 0), Vec::<String>::new(), "the first interval begins");
+        for (second, reason) in
+            [(3, Reason::IngressGroups), (9, Reason::IngressGroups), (10, Reason::Allowed)]
+        {
+            sums.add(&state, &record(&eni, second, reason));
+        }
+        assert_eq!(lines(&mut sums, &state, 59), Vec::<String>::new());
+        let start = NOW + 3;
+        let want = format!(
+            "2 123456789012 {eni} 10.0.0.1 10.0.0.2 40000 22 6 4 240 {start} {} REJECT OK",
+            NOW + 9
+        );
+        assert_eq!(lines(&mut sums, &state, 60), [want]);
+        let (begun, ended) = (NOW + 60, NOW + 120);
+        let nothing = format!("2 123456789012 {eni} - - - - - - - {begun} {ended} -");
+        assert_eq!(lines(&mut sums, &state, 120), [format!("{nothing} NODATA")]);
+        sums.add(&state, &record(&eni, 130, Reason::IngressGroups));
+        sums.lost();
+        let written = lines(&mut sums, &state, 180);
+        assert_eq!(written.len(), 2);
+        assert!(written[1].ends_with("SKIPDATA"), "{written:?}");
+    }
+}

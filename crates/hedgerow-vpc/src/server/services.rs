@@ -1,0 +1,96 @@
+//! The server's services besides the API: DNS, flow logs, whose keys are whose.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::AbortHandle;
+
+use super::role_keys::Principal;
+use super::{Server, flow_log, flow_log_files, now};
+use crate::dns;
+use crate::effect::VpcView;
+use crate::wire::Wire;
+
+impl Server {
+    /// Appends a line per flow record to `path` (`-`: standard output) from now on. A no-op in
+    /// records-only mode.
+    pub fn log_flows(&self, path: &Path) -> std::io::Result<()> {
+        self.log_flows_in(path, flow_log::line)
+    }
+
+    /// As [`Self::log_flows`], with everything that is known of a verdict as a JSON object.
+    pub fn log_flows_as_json(&self, path: &Path) -> std::io::Result<()> {
+        self.log_flows_in(path, flow_log::json)
+    }
+
+    fn log_flows_in(&self, path: &Path, form: flow_log::Form) -> std::io::Result<()> {
+        if let Some(wire) = &self.wire {
+            let sink = flow_log::open(path)?;
+            flow_log::start(wire.flow_records(), sink, path.display().to_string(), form);
+        }
+        Ok(())
+    }
+
+    /// Writes the flow logs of the API below `directory` from now on; `interval` (seconds) replaces
+    /// the one that was asked for. A no-op in records-only mode.
+    pub fn write_flow_logs(self: &Arc<Self>, directory: PathBuf, interval: Option<u64>) {
+        if let Some(wire) = &self.wire {
+            let server: Weak<Server> = Arc::downgrade(self);
+            flow_log_files::start(server, wire.flow_records(), directory, interval);
+        }
+    }
+
+    /// Lets the DNS of VPCs made from now on ask `resolver` (`ADDRESS`, `ADDRESS:PORT` or `host`)
+    /// for names that they do not know.
+    ///
+    /// # Errors
+    /// A sentence where there is no such resolver.
+    pub fn forward_dns(&self, resolver: &str) -> Result<(), String> {
+        let forwarder = dns::parse_forwarder(resolver)?;
+        // Set before: the first one stays.
+        let _known = self.forwarder.set(forwarder);
+        Ok(())
+    }
+
+    /// Whose temporary access key this is, as the metadata service gave it out; `None` for other
+    /// keys and once it is no longer valid.
+    pub fn principal(&self, access_key: &str) -> Option<Principal> {
+        self.role_keys.principal(access_key, now())
+    }
+
+    /// Opens the DNS of a VPC.
+    pub(super) async fn open_dns(
+        self: &Arc<Self>,
+        wire: &Wire,
+        view: &VpcView,
+    ) -> Result<Vec<AbortHandle>, String> {
+        let vpc = view.key;
+        let forwarder = self.forwarder.get().copied();
+        let server = Arc::downgrade(self);
+        let decide = move |request: &[u8], transport| {
+            let Some(server) = server.upgrade() else { return dns::Reply::Silence };
+            let find = |name: &str| dns::find(&server.state(), vpc, name);
+            dns::reply(request, transport, forwarder.is_some(), find)
+        };
+        let service = dns::Service::new(decide, forwarder);
+        let mut tasks = Vec::new();
+        for address in dns_addresses(view) {
+            let failed = |error: std::io::Error| format!("serve DNS on {address}: {error}");
+            let socket = wire.bind_udp(vpc, address).await.map_err(|error| error.to_string())?;
+            let socket = UdpSocket::from_std(socket).map_err(failed)?;
+            let listener =
+                wire.listen_tcp(vpc, address).await.map_err(|error| error.to_string())?;
+            let listener = TcpListener::from_std(listener).map_err(failed)?;
+            tasks.push(tokio::spawn(dns::serve_udp(socket, service.clone())).abort_handle());
+            tasks.push(tokio::spawn(dns::serve_tcp(listener, service.clone())).abort_handle());
+        }
+        Ok(tasks)
+    }
+}
+
+/// Where a VPC's DNS is.
+fn dns_addresses(_view: &VpcView) -> Vec<SocketAddr> {
+    vec![SocketAddr::from((dns::ADDRESS, dns::PORT))]
+}

@@ -1,0 +1,140 @@
+//! The binary with its wire, over HTTP only, for one test; stopped and swept at its end.
+
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow-vpc");
+pub const TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// A running VPC; stopped and swept at the end whatever happens.
+pub struct Vpc {
+    child: Child,
+    name: String,
+    pub endpoint: SocketAddr,
+    pub directory: tempdir::TempDir,
+}
+
+/// A directory of our own, removed at the end.
+pub mod tempdir {
+    pub struct TempDir(pub std::path::PathBuf);
+
+    impl Drop for TempDir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+impl Vpc {
+    /// With these options besides its name and address. `{dir}` in them is a directory of the test.
+    pub fn start(options: &[&str]) -> Vpc {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("api{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("hedgerow-vpc-{name}"));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let directory = tempdir::TempDir(directory);
+        let mut child = Command::new(BINARY)
+            .args(["run", "--listen", "127.0.0.1:0", "--name", &name])
+            .args(options.iter().map(|o| o.replace("{dir}", &directory.0.to_string_lossy())))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start hedgerow-vpc");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("the endpoint's line");
+        let address = line.trim().strip_prefix("http://").expect("it started").to_owned();
+        Vpc { child, name, endpoint: address.parse().expect("an address"), directory }
+    }
+
+    /// Sends an action; the text of the first `element` of the answer.
+    pub fn ask(&self, action: &str, element: &str) -> String {
+        let body = format!("Action={action}");
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = exchange(self.endpoint, &request).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{action}: {answer}");
+        let rest = answer.split(&format!("<{element}>")).nth(1).unwrap_or_default();
+        rest.split('<').next().unwrap_or_default().to_owned()
+    }
+
+    pub fn namespace(&self, object: &str) -> PathBuf {
+        Path::new("/run/netns").join(format!("hr.{}.{object}", self.name))
+    }
+
+    /// Runs `work` in an instance's network namespace.
+    pub fn inside<T: Send>(&self, instance: &str, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(self.namespace(instance)).expect("the instance's namespace");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
+                work()
+            });
+            thread.join().expect("the work inside")
+        })
+    }
+
+    pub fn left(&self) -> Vec<String> {
+        let prefix = format!("hr.{}.", self.name);
+        let names = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.starts_with(&prefix)).collect()
+    }
+
+    /// SIGTERM, and at most five seconds for it.
+    pub fn stop(&mut self) -> bool {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+impl Drop for Vpc {
+    fn drop(&mut self) {
+        if !self.stop() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let _ = Command::new(BINARY).args(["sweep", "--name", &self.name]).output();
+    }
+}
+
+pub fn exchange(to: SocketAddr, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+pub fn metadata(method: &str, path: &str, header: &str) -> String {
+    let to = SocketAddr::from(([169, 254, 169, 254], 80));
+    let request =
+        format!("{method} /latest/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+    exchange(to, &request).expect("metadata answers")
+}
+
+pub fn body(answer: &str) -> &str {
+    answer.split("\r\n\r\n").nth(1).unwrap_or_default()
+}
