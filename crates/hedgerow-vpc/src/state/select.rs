@@ -151,19 +151,22 @@ pub(crate) fn matches_all<R>(
     filters.iter().all(|filter| {
         let tags = region.tags.get(id);
         match filter.name.as_str() {
-            "tag-key" => tags.is_some_and(|t| filter.values.iter().any(|v| t.contains_key(v))),
-            "tag-value" => tags.is_some_and(|t| t.values().any(|v| filter.values.contains(v))),
+            "tag-key" => tags.is_some_and(|t| t.keys().any(|key| fits(filter, key))),
+            "tag-value" => tags.is_some_and(|t| t.values().any(|value| fits(filter, value))),
             name => match name.strip_prefix("tag:") {
-                Some(key) => {
-                    tags.and_then(|t| t.get(key)).is_some_and(|v| filter.values.contains(v))
-                }
+                Some(key) => tags.and_then(|t| t.get(key)).is_some_and(|v| fits(filter, v)),
                 None => fields.iter().find(|(field, _)| *field == name).is_some_and(|(_, read)| {
                     let values = read(region, record);
-                    filter.values.iter().any(|p| values.iter().any(|v| wildcard(p, v)))
+                    values.iter().any(|value| fits(filter, value))
                 }),
             },
         }
     })
+}
+
+/// Whether `text` fits one of the filter's values.
+fn fits(filter: &Filter, text: &str) -> bool {
+    filter.values.iter().any(|pattern| wildcard(pattern, text))
 }
 
 /// Whether `text` fits `pattern`, where `*` is any text, `?` any character and `\` takes the next

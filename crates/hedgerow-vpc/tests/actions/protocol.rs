@@ -112,7 +112,8 @@ fn tags() {
     Scenario::with_subnet()
         .ok("CreateTags ResourceId.1={vpc} ResourceId.2={subnet} Tag.1.Key=team Tag.1.Value=red*")
         .shows("DescribeVpcs Filter.1.Name=tag:team Filter.1.Value.1=red*", "vpcId", "{vpc}")
-        .shows("DescribeVpcs Filter.1.Name=tag:team Filter.1.Value.1=r*", "vpcId", "")
+        .shows("DescribeVpcs Filter.1.Name=tag:team Filter.1.Value.1=r*", "vpcId", "{vpc}")
+        .shows("DescribeVpcs Filter.1.Name=tag:team Filter.1.Value.1=red", "vpcId", "")
         .shows(
             "DescribeSubnets Filter.1.Name=tag-key Filter.1.Value.1=team",
             "subnetId",

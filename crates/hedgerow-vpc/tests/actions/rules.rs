@@ -249,8 +249,8 @@ fn rules_have_ids_and_tags() {
         .make("rule", "securityGroupRuleId", &rule)
         .ok("CreateTags ResourceId.1={rule} Tag.1.Key=stage Tag.1.Value=test")
         .shows(
-            "DescribeSecurityGroupRules Filter.1.Name=tag:team Filter.1.Value.1=red \
-             Filter.2.Name=tag-key Filter.2.Value.1=stage",
+            "DescribeSecurityGroupRules Filter.1.Name=tag:team Filter.1.Value.1=r?d \
+             Filter.2.Name=tag-key Filter.2.Value.1=st*",
             "securityGroupRuleId",
             "{rule}",
         )
