@@ -15,6 +15,7 @@ CARGO_DENY := $(HEDGEROW_CACHE)/tools/bin/cargo-deny
 help:
 	@echo 'make demo       the tutorial: two pods on one node, one reaches the database (DEMO="--keep" keeps the lab)'
 	@echo 'make test       everything that is checked: lint, then unit, kernel and cluster tests'
+	@echo 'make bench      what a packet costs in the fabric, beside the goals (needs root)'
 	@echo 'make lint       formatting, clippy, licences, import table, each crate alone'
 	@echo 'make setup      packages, tools, Kubernetes, crates and images, without running anything'
 	@echo 'make clean      remove the crates'\'' build products and the images'
@@ -53,6 +54,11 @@ lint: tools
 .PHONY: test
 test: lint setup
 	cargo test --locked --workspace
+
+# Numbers, not verdicts: a busy machine measures itself.
+.PHONY: bench
+bench: tools
+	cargo test --quiet --locked -p hedgerow-datapath --lib bench -- --ignored --nocapture --test-threads 1
 
 .PHONY: clean
 clean:

@@ -27,7 +27,7 @@ fn main() {
 
     // Debian keeps asm/ headers in the multiarch directory, which -target bpf does not search.
     let multiarch = format!("-I/usr/include/{}-linux-gnu", env::consts::ARCH);
-    for name in ["fabric", "node"] {
+    for name in ["fabric", "node", "bench"] {
         let object = out.join(format!("{name}.bpf.o"));
         run(Command::new("clang-16")
             .args(["-g", "-O2", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3"])

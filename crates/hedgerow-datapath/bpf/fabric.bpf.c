@@ -415,8 +415,7 @@ static __always_inline __u32 hr_from_port(struct __sk_buff *skb, struct hr_passa
 	return hr_from_interface(skb, x, from);
 }
 
-SEC("classifier")
-int fabric(struct __sk_buff *skb)
+static __always_inline int hr_fabric(struct __sk_buff *skb)
 {
 	struct hr_passage x = { .rules = { HR_NO_RULE, HR_NO_RULE }, .action = TC_ACT_SHOT };
 	__u32 bytes = skb->len, zero = 0, reason;
@@ -437,4 +436,10 @@ int fabric(struct __sk_buff *skb)
 	if (reason != HR_UNSUPPORTED_PROTOCOL)
 		hr_report(&x, reason, bytes);
 	return TC_ACT_SHOT;
+}
+
+SEC("classifier")
+int fabric(struct __sk_buff *skb)
+{
+	return hr_fabric(skb);
 }

@@ -75,11 +75,17 @@ const GENERATION: u32 = 0x3fff_ffff;
 impl Fabric {
     /// Loads program and maps (about 30 ms).
     pub fn load() -> Result<Fabric, FabricError> {
-        let mut ebpf = Ebpf::load(OBJECT)?;
-        // Before the maps are taken: the program refers to their descriptors until it is loaded.
-        let program = ebpf.program_mut("fabric").ok_or(FabricError::NoMap("fabric"))?;
-        let program: &mut SchedClassifier = program.try_into().map_err(FabricError::Program)?;
-        program.load().map_err(FabricError::Program)?;
+        Self::load_object(OBJECT, &["fabric"])
+    }
+
+    fn load_object(object: &[u8], programs: &[&'static str]) -> Result<Fabric, FabricError> {
+        let mut ebpf = Ebpf::load(object)?;
+        // Before the maps are taken: the programs refer to their descriptors until they are loaded.
+        for name in programs {
+            let program = ebpf.program_mut(name).ok_or(FabricError::NoMap(name))?;
+            let program: &mut SchedClassifier = program.try_into().map_err(FabricError::Program)?;
+            program.load().map_err(FabricError::Program)?;
+        }
         let maps = Maps::open(&mut ebpf)?;
         Ok(Fabric {
             ebpf,
@@ -394,5 +400,7 @@ impl Fabric {
     }
 }
 
+#[cfg(test)]
+mod bench;
 #[cfg(test)]
 mod tests;

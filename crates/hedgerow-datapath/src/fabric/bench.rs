@@ -1,0 +1,78 @@
+//! What a packet costs, by `BPF_PROG_TEST_RUN`: `make bench`.
+
+use hedgerow_core::sg::Traffic;
+
+use super::tests::*;
+use super::*;
+
+static BENCH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
+
+/// `HR_BENCH_NEW`.
+const NEW_FLOWS: u32 = 0x8000_0000;
+
+/// Nanoseconds per packet, the best of `rounds` runs of 10,000.
+fn best(bench: &mut Bench, program: &str, mark: u32, rounds: usize) -> u128 {
+    let datagram = frame(CLIENT, SERVER, 17, &[3, 232, 0, 9, 0, 8, 0, 0]);
+    bench.fabric.put_port(PORT, 1, 0).expect("put port");
+    let mut run = || {
+        let took = bench.run_program(program, &datagram, 10_000, mark);
+        bench.events.drain();
+        took
+    };
+    (0..rounds).map(|_| run()).min().expect("rounds")
+}
+
+/// A fabric whose server has `rules` rules, the last of which lets UDP 9 to 16 in.
+fn with_rules(rules: u16) -> Bench {
+    let fabric = Fabric::load_object(BENCH, &["spread", "nothing"]).expect("load (root?)");
+    let mut bench = Bench::of(fabric);
+    let other = |n: u16| Traffic::Tcp { from: n * 16, to: n * 16 + 7 };
+    let mut traffic: Vec<Traffic> = (1..rules).map(other).collect();
+    traffic.push(Traffic::Udp { from: 9, to: 16 });
+    bench.group("sg-server", Direction::Ingress, &traffic);
+    bench
+}
+
+fn print(what: &str, ns: u128, floor: u128, goal: Option<u128>) {
+    let net = ns.saturating_sub(floor);
+    let goal = goal.map_or(String::new(), |goal| {
+        format!("  goal {goal}, ratio {:.2}", ns as f64 / goal as f64)
+    });
+    println!("{what:<44} {ns:>5} ns per packet, {net:>4} without the floor{goal}");
+}
+
+#[test]
+#[ignore = "a measurement, for `make bench`"]
+fn cost_of_a_packet() {
+    let mut bench = with_rules(10);
+    let floor = best(&mut bench, "nothing", 0, 100);
+    print("floor (the kernel's test run)", floor, floor, None);
+    for (flows, goal) in [(1, None), (16_384, None), (65_536, Some(150))] {
+        // Every flow is there before it counts.
+        best(&mut bench, "spread", flows - 1, 80);
+        let ns = best(&mut bench, "spread", flows - 1, 200);
+        print(&format!("established, {flows} flows at random"), ns, floor, goal);
+    }
+    for rules in [1, 10, 1000] {
+        let ns = best(&mut with_rules(rules), "spread", NEW_FLOWS, 9);
+        print(&format!("new flow, {rules} rules"), ns, floor, Some(500));
+    }
+}
+
+#[test]
+#[ignore = "a measurement, for `make bench`"]
+fn a_rule_change_of_a_thousand_interfaces() {
+    let mut bench = with_rules(60);
+    let start = Instant::now();
+    for key in 10..1010 {
+        let mut view = bench.fabric.interface(2).expect("server").clone();
+        view.key = key;
+        view.addresses = vec![Ipv4Addr::from_bits(0x0a01_0000 + key)];
+        bench.fabric.put_interface(view, start).expect("put interface");
+    }
+    let rules: Vec<Traffic> = (0..60).map(|n| Traffic::Tcp { from: n, to: n + 7 }).collect();
+    let start = Instant::now();
+    bench.group("sg-server", Direction::Ingress, &rules);
+    let took = start.elapsed();
+    println!("rule change, group of 1,000 interfaces: {took:?} (goal 20 ms)");
+}
