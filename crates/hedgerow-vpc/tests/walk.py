@@ -139,6 +139,35 @@ ec2.assign_private_ip_addresses(
     NetworkInterfaceId=interfaces["interface"]["NetworkInterfaceId"],
     SecondaryPrivateIpAddressCount=3)
 
+eth0 = interfaces["interface"]["NetworkInterfaceId"]
+prefix = ec2.assign_private_ip_addresses(NetworkInterfaceId=eth0, Ipv4PrefixCount=1)
+prefix = prefix["AssignedIpv4Prefixes"][0]["Ipv4Prefix"]
+ec2.modify_network_interface_attribute(
+    NetworkInterfaceId=eth0, ConnectionTrackingSpecification={"UdpTimeout": 60})
+shown = ec2.describe_network_interfaces(NetworkInterfaceIds=[eth0])["NetworkInterfaces"][0]
+assert shown["Ipv4Prefixes"] == [{"Ipv4Prefix": prefix}]
+assert shown["ConnectionTrackingConfiguration"] == {"UdpTimeout": 60}
+ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": True})
+refused("OperationNotPermitted", ec2.terminate_instances, InstanceIds=[instance])
+ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": False})
+options = ec2.modify_instance_metadata_options(InstanceId=instance, HttpTokens="required")
+assert options["InstanceMetadataOptions"]["HttpTokens"] == "required"
+stopped = ec2.stop_instances(InstanceIds=[instance])["StoppingInstances"][0]
+assert (stopped["PreviousState"]["Name"], stopped["CurrentState"]["Code"]) == ("running", 80)
+ec2.get_waiter("instance_stopped").wait(InstanceIds=[instance])
+ec2.modify_instance_attribute(InstanceId=instance, UserData={"Value": b"#!/bin/sh"})
+data = ec2.describe_instance_attribute(InstanceId=instance, Attribute="userData")["UserData"]
+assert data["Value"] == "IyEvYmluL3No"
+ec2.start_instances(InstanceIds=[instance])
+ec2.get_waiter("instance_running").wait(InstanceIds=[instance])
+offered = ec2.get_paginator("describe_instance_type_offerings").paginate(
+    LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": ["m5.*"]}],
+    PaginationConfig={"PageSize": 5})
+assert {o["Location"] for page in offered for o in page["InstanceTypeOfferings"]} == {
+    "eu-west-1a", "eu-west-1b", "eu-west-1c"}
+refused("UnsupportedOperation", ec2.run_instances, ImageId="ami-1", InstanceType="m5.large",
+        MinCount=1, MaxCount=1, SubnetId=subnet, CpuOptions={"CoreCount": 1, "ThreadsPerCore": 1})
+
 types = ec2.get_paginator("describe_instance_types").paginate(PaginationConfig={"PageSize": 100})
 assert sum(len(page["InstanceTypes"]) for page in types) == 1398
 ec2.terminate_instances(InstanceIds=[instance])
@@ -146,3 +175,53 @@ ec2.get_waiter("instance_terminated").wait(InstanceIds=[instance])
 left = ec2.describe_network_interfaces()["NetworkInterfaces"]
 assert [(i["NetworkInterfaceId"], i["Status"]) for i in left] == [
     (branch["NetworkInterfaceId"], "available")]
+
+
+def routed():
+    """Public and private subnets, as AWS's own guides build them."""
+    ipv4 = "0.0.0.0/0"
+    vpc = ec2.create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
+    ours = [{"Name": "vpc-id", "Values": [vpc]}]
+    public, private = (
+        ec2.create_subnet(VpcId=vpc, CidrBlock=block)["Subnet"]["SubnetId"]
+        for block in ("10.8.0.0/24", "10.8.1.0/24"))
+    igw = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=igw, VpcId=vpc)
+    (main,) = ec2.describe_route_tables(Filters=ours)["RouteTables"]
+    assert main["Associations"][0]["Main"] and main["Routes"][0]["GatewayId"] == "local"
+    ec2.create_route(
+        RouteTableId=main["RouteTableId"], DestinationCidrBlock=ipv4, GatewayId=igw)
+    refused("RouteAlreadyExists", ec2.create_route, RouteTableId=main["RouteTableId"],
+            DestinationCidrBlock="10.8.0.0/16", GatewayId=igw)
+
+    address = ec2.allocate_address(Domain="vpc")
+    nat = ec2.create_nat_gateway(
+        SubnetId=public, AllocationId=address["AllocationId"])["NatGateway"]["NatGatewayId"]
+    ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[nat])
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock=ipv4, NatGatewayId=nat)
+    association = ec2.associate_route_table(RouteTableId=table, SubnetId=private)
+    assert association["AssociationState"]["State"] == "associated"
+
+    acl = ec2.create_network_acl(VpcId=vpc)["NetworkAcl"]["NetworkAclId"]
+    ec2.create_network_acl_entry(
+        NetworkAclId=acl, Egress=False, RuleNumber=100, Protocol="6", RuleAction="allow",
+        CidrBlock="10.8.0.0/16", PortRange={"From": 443, "To": 443})
+    default = ec2.describe_network_acls(
+        Filters=ours + [{"Name": "default", "Values": ["true"]}])["NetworkAcls"][0]
+    of_private = [a for a in default["Associations"] if a["SubnetId"] == private][0]
+    ec2.replace_network_acl_association(
+        AssociationId=of_private["NetworkAclAssociationId"], NetworkAclId=acl)
+    pages = ec2.get_paginator("describe_network_acls").paginate(PaginationConfig={"PageSize": 5})
+    assert acl in [a["NetworkAclId"] for page in pages for a in page["NetworkAcls"]]
+
+    ec2.delete_nat_gateway(NatGatewayId=nat)
+    ec2.get_waiter("nat_gateway_deleted").wait(NatGatewayIds=[nat])
+    (black,) = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"]
+    assert [r["State"] for r in black["Routes"]] == ["active", "blackhole"]
+    ec2.release_address(AllocationId=address["AllocationId"])
+    refused("InvalidAllocationID.NotFound", ec2.describe_addresses,
+            AllocationIds=[address["AllocationId"]])
+
+
+routed()

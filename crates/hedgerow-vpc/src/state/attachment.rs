@@ -6,6 +6,7 @@ use super::interface::{
     Attached, Interface, Kind, too_many_addresses, unknown as unknown_interface,
 };
 use super::region::find;
+use super::unsupported::{Given, refuse};
 use super::{Context, instance};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
@@ -24,6 +25,8 @@ pub(crate) struct AttachNetworkInterface {
     instance_id: String,
     device_index: u8,
     network_card_index: Option<u8>,
+    ena_srd_specification: Given,
+    ena_queue_count: Given,
 }
 
 /// Answer of AttachNetworkInterface.
@@ -39,8 +42,13 @@ pub(crate) fn attach(
     request: AttachNetworkInterface,
 ) -> Result<AttachedAnswer, Ec2Error> {
     let region = &*cx.region;
+    refuse(&[
+        ("EnaSrdSpecification", request.ena_srd_specification.is_some()),
+        ("EnaQueueCount", request.ena_queue_count.is_some()),
+    ])?;
     let interface = find(&region.interfaces, &request.network_interface_id)?;
-    let instance = instance::running(region, &request.instance_id)?;
+    interface.check_own()?;
+    let instance = instance::alive(region, &request.instance_id)?;
     check_free(interface)?;
     if let Some(card @ 1..) = request.network_card_index {
         let message = format!("Network card {card} does not exist; instances here have card 0");
@@ -62,7 +70,7 @@ pub(crate) fn attach(
         );
         return Err(Ec2Error::new("AttachmentLimitExceeded", message));
     }
-    if interface.addresses.len() > limits.ipv4_per_eni as usize {
+    if interface.places() > limits.ipv4_per_eni as usize {
         return Err(too_many_addresses());
     }
     if interface.vpc != instance.vpc || region.subnets[&interface.subnet].zone != instance.zone {
@@ -124,6 +132,7 @@ pub(crate) fn make(
         device_index,
         delete_on_termination,
         since: cx.now,
+        attaching: false,
     };
     cx.region.attachments.insert(id.clone(), interface.to_owned());
     let record = cx.region.interfaces.get_mut(interface).expect("the interface was checked");
@@ -151,6 +160,7 @@ pub(crate) fn detach(
     let id = &request.attachment_id;
     let eni = region.attachments.get(id).ok_or_else(|| unknown(id))?.clone();
     let interface = region.interfaces.get(&eni).ok_or_else(|| unknown_interface(&eni))?;
+    interface.check_own()?;
     let primary = interface.attachment.as_ref().is_some_and(|attached| attached.device_index == 0);
     if primary {
         let message = "The network interface at device index 0 cannot be detached.";

@@ -1,4 +1,5 @@
-//! Instances: the record, and terminating them; [`super::launch`] makes them.
+//! Instances: the record. [`super::launch`] makes them, [`super::instance_power`] stops, starts and
+//! ends them.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +7,11 @@ use hedgerow_core::limits::{InstanceType, instance_type};
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Zone;
-use super::interface::{self, Interface};
+use super::interface::Interface;
 use super::region::{Resource, find};
 use super::time::Timestamp;
-use super::{ACCOUNT, Context, Region, attachment, trunk};
+use super::{ACCOUNT, Region};
 use crate::api::error::Ec2Error;
-use crate::effect::Effect;
 
 /// Id of every instance profile: there is no IAM that would know them apart.
 pub(crate) const PROFILE_ID: &str = "AIPAHEDGEROWEXAMPLE00";
@@ -35,10 +35,48 @@ pub struct Instance {
     pub(crate) profile: Option<String>,
     pub(crate) client_token: Option<String>,
     pub(crate) launched: Timestamp,
-    /// When it was terminated; running if absent.
+    /// When it was terminated.
     pub(crate) terminated: Option<Timestamp>,
+    /// When it was stopped; running if neither this nor `terminated` is there.
+    pub(crate) stopped: Option<Timestamp>,
+    pub(crate) settings: Settings,
     /// Device index to interface id.
     pub(crate) interfaces: BTreeMap<u8, String>,
+}
+
+/// What can be set on an instance beside its place in the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// `DisableApiTermination`.
+    pub termination_protection: bool,
+    /// `DisableApiStop`.
+    pub stop_protection: bool,
+    /// Whether a shutdown from inside terminates the instance; it stops it otherwise.
+    pub shutdown_terminates: bool,
+    pub ebs_optimized: bool,
+    pub monitoring: bool,
+    /// `standard` or `unlimited`, if the launch said so.
+    pub cpu_credits: Option<String>,
+}
+
+impl Settings {
+    /// EC2's name of what a shutdown from inside does.
+    pub(crate) fn shutdown_behavior(&self) -> &'static str {
+        if self.shutdown_terminates { "terminate" } else { "stop" }
+    }
+
+    /// Sets it by EC2's name.
+    pub(crate) fn set_shutdown_behavior(&mut self, name: &str) -> Result<(), Ec2Error> {
+        self.shutdown_terminates = match name {
+            "stop" => false,
+            "terminate" => true,
+            other => {
+                let why = "It is stop or terminate.";
+                return Err(Ec2Error::value("instanceInitiatedShutdownBehavior", other, why));
+            }
+        };
+        Ok(())
+    }
 }
 
 /// How the instance may use its metadata service.
@@ -52,6 +90,8 @@ pub(crate) struct MetadataOptions {
     pub enabled: bool,
     /// Whether the instance's tags can be read there.
     pub tags: bool,
+    /// Whether it was asked to have an IPv6 endpoint.
+    pub ipv6: bool,
 }
 
 impl Resource for Instance {
@@ -77,15 +117,29 @@ impl Instance {
 
     /// The state as it is now.
     pub(crate) fn state(&self) -> StateItem {
-        if self.terminated.is_some() { StateItem::TERMINATED } else { StateItem::RUNNING }
+        match (self.terminated, self.stopped) {
+            (Some(_), _) => StateItem::TERMINATED,
+            (None, Some(_)) => StateItem::STOPPED,
+            (None, None) => StateItem::RUNNING,
+        }
+    }
+
+    /// Whether it was neither stopped nor terminated.
+    pub(crate) fn is_running(&self) -> bool {
+        self.terminated.is_none() && self.stopped.is_none()
+    }
+
+    /// When its owner stopped or terminated it.
+    pub(crate) fn ended(&self) -> Option<Timestamp> {
+        self.terminated.or(self.stopped)
     }
 }
 
-/// The running instance with this id.
+/// The running or stopped instance with this id.
 ///
 /// # Errors
 /// `InvalidInstanceID.NotFound`; `IncorrectInstanceState` if it was terminated.
-pub(crate) fn running<'r>(region: &'r Region, id: &str) -> Result<&'r Instance, Ec2Error> {
+pub(crate) fn alive<'r>(region: &'r Region, id: &str) -> Result<&'r Instance, Ec2Error> {
     let instance = find(&region.instances, id)?;
     if instance.terminated.is_some() {
         let message = format!("Instance '{id}' is not 'running' or 'stopped'.");
@@ -102,80 +156,15 @@ pub(crate) struct StateItem {
 }
 
 impl StateItem {
-    const RUNNING: StateItem = StateItem { code: 16, name: "running" };
-    const TERMINATED: StateItem = StateItem { code: 48, name: "terminated" };
+    /// It has a namespace, and its interfaces are plugged in.
+    pub const RUNNING: StateItem = StateItem { code: 16, name: "running" };
+    /// Its interfaces and addresses are kept for it, and nothing answers there.
+    pub const STOPPED: StateItem = StateItem { code: 80, name: "stopped" };
+    /// It is gone for good.
+    pub const TERMINATED: StateItem = StateItem { code: 48, name: "terminated" };
 }
 
 /// The interface at device index 0; none once terminated.
 pub(crate) fn primary<'r>(region: &'r Region, instance: &Instance) -> Option<&'r Interface> {
     region.interfaces.get(instance.interfaces.get(&0)?)
-}
-
-/// TerminateInstances.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(crate) struct TerminateInstances {
-    #[serde(default, rename = "InstanceId")]
-    ids: Vec<String>,
-}
-
-/// Answer of TerminateInstances.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct StateChangeSet {
-    instances_set: Vec<StateChange>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StateChange {
-    instance_id: String,
-    current_state: StateItem,
-    previous_state: StateItem,
-}
-
-pub(crate) fn terminate(
-    cx: &mut Context<'_>,
-    request: TerminateInstances,
-) -> Result<StateChangeSet, Ec2Error> {
-    if request.ids.is_empty() {
-        return Err(Ec2Error::missing("instancesSet"));
-    }
-    for id in &request.ids {
-        find(&cx.region.instances, id)?;
-    }
-    let mut changes = Vec::new();
-    for id in request.ids {
-        let previous_state = cx.region.instances[&id].state();
-        end(cx, &id);
-        changes.push(StateChange {
-            instance_id: id,
-            current_state: StateItem::TERMINATED,
-            previous_state,
-        });
-    }
-    Ok(StateChangeSet { instances_set: changes })
-}
-
-/// Ends an instance: interfaces go or come free, branches of its trunk come free.
-fn end(cx: &mut Context<'_>, id: &str) {
-    let now = cx.now;
-    let record = cx.region.instances.get_mut(id).expect("checked");
-    if record.terminated.is_some() {
-        return;
-    }
-    record.terminated = Some(now);
-    let interfaces: Vec<String> = record.interfaces.values().cloned().collect();
-    for eni in &interfaces {
-        trunk::release_branches(cx, eni);
-        let attached = cx.region.interfaces[eni].attachment.as_ref();
-        if attached.is_some_and(|attached| attached.delete_on_termination) {
-            interface::remove(cx, eni);
-        } else {
-            attachment::take_off(cx, eni);
-        }
-    }
-    let record = cx.region.instances.get_mut(id).expect("checked");
-    record.interfaces.clear();
-    cx.effects.push(Effect::RemoveInstance { instance: id.to_owned() });
 }

@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use hedgerow_core::sg::Ipv4Prefix;
 use serde::{Deserialize, Serialize};
 
 use super::interface_describe::{InterfaceItem, interface_item};
+use super::interface_ipv6::{Ipv6Spec, refuse_ipv6};
+use super::prefix::{self, PrefixSpec};
 use super::region::{Resource, find, not_found};
 use super::tags::{TagMap, TagSpecification, requested};
 use super::time::Timestamp;
-use super::{Context, Region, group, trunk};
+use super::timeouts::{TimeoutSpec, Timeouts};
+use super::unsupported::{Given, refuse};
+use super::{Context, Region, address, group, trunk};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{Effect, InterfaceKey};
@@ -26,6 +31,8 @@ pub(crate) enum Kind {
     Trunk,
     /// Made for a trunk; has one address and no attachment of its own.
     Branch,
+    /// A NAT gateway's, made and managed with it.
+    NatGateway,
 }
 
 impl Kind {
@@ -35,6 +42,7 @@ impl Kind {
             Kind::Interface => "interface",
             Kind::Trunk => "trunk",
             Kind::Branch => "branch",
+            Kind::NatGateway => "nat_gateway",
         }
     }
 }
@@ -50,6 +58,12 @@ pub struct Interface {
     pub(crate) mac: [u8; 6],
     /// Private addresses, the primary one first.
     pub(crate) addresses: Vec<Ipv4Addr>,
+    /// /28 prefixes whose addresses are all the interface's.
+    pub(crate) prefixes: Vec<Ipv4Prefix>,
+    /// Idle timeouts of tracked flows, where they differ from EC2's.
+    pub(crate) timeouts: Timeouts,
+    /// The AWS service that made it and manages it; only that service may change it.
+    pub(crate) requester: Option<String>,
     /// Group ids in the order given.
     pub(crate) groups: Vec<String>,
     pub(crate) description: String,
@@ -70,6 +84,9 @@ pub(crate) struct Attached {
     pub device_index: u8,
     pub delete_on_termination: bool,
     pub since: Timestamp,
+    /// Still `attaching`: see [`super::attaching`].
+    #[serde(default)]
+    pub attaching: bool,
 }
 
 /// A branch's association with its trunk.
@@ -102,12 +119,30 @@ impl Resource for Interface {
 impl Interface {
     /// `available`, or `in-use` while attached or associated.
     pub(crate) fn status(&self) -> &'static str {
-        if self.attachment.is_some() || self.association.is_some() { "in-use" } else { "available" }
+        let used = self.attachment.is_some() || self.association.is_some();
+        if used || self.kind == Kind::NatGateway { "in-use" } else { "available" }
     }
 
     /// The primary private address.
     pub(crate) fn primary(&self) -> Ipv4Addr {
         self.addresses[0]
+    }
+
+    /// How many of the places that an instance type has on an interface are taken: an address or a
+    /// prefix takes one.
+    pub(crate) fn places(&self) -> usize {
+        self.addresses.len() + self.prefixes.len()
+    }
+
+    /// `AuthFailure` where an AWS service manages the interface: its owner may look and tag.
+    pub(crate) fn check_own(&self) -> Result<(), Ec2Error> {
+        match self.requester {
+            None => Ok(()),
+            Some(_) => {
+                let message = "You do not have permission to access the specified resource.";
+                Err(Ec2Error::new("AuthFailure", message))
+            }
+        }
     }
 }
 
@@ -125,9 +160,14 @@ pub(crate) struct WantedAddresses {
     pub primary: Option<Ipv4Addr>,
     pub listed: Vec<AddressSpec>,
     pub secondary_count: Option<u32>,
+    pub prefixes: Vec<PrefixSpec>,
+    pub prefix_count: Option<u32>,
+    pub ipv6: Vec<Ipv6Spec>,
+    pub ipv6_count: Option<u32>,
 }
 
-/// A new interface, checked: making it cannot fail.
+/// A new interface, checked: making it cannot fail. What [`NewInterface::in_subnet`] leaves out can
+/// be set by structure update.
 #[derive(Debug, Clone)]
 pub(crate) struct NewInterface {
     pub subnet: String,
@@ -138,15 +178,44 @@ pub(crate) struct NewInterface {
     pub secondary: Vec<Ipv4Addr>,
     /// Secondary addresses that EC2 chooses.
     pub secondary_count: usize,
+    /// Prefixes that the request names.
+    pub prefixes: Vec<Ipv4Prefix>,
+    /// Prefixes that EC2 chooses.
+    pub prefix_count: usize,
     pub description: String,
     pub kind: Kind,
+    pub timeouts: Timeouts,
+    pub requester: Option<String>,
     pub tags: TagMap,
 }
 
 impl NewInterface {
-    /// How many addresses the interface takes.
+    /// An ordinary interface with one address that EC2 chooses; subnet and groups were checked.
+    pub fn in_subnet(subnet: String, groups: Vec<String>) -> Self {
+        Self {
+            subnet,
+            groups,
+            primary: None,
+            secondary: Vec::new(),
+            secondary_count: 0,
+            prefixes: Vec::new(),
+            prefix_count: 0,
+            description: String::new(),
+            kind: Kind::Interface,
+            timeouts: Timeouts::default(),
+            requester: None,
+            tags: TagMap::new(),
+        }
+    }
+
+    /// How many single addresses the interface takes.
     pub fn address_count(&self) -> usize {
         1 + self.secondary.len() + self.secondary_count
+    }
+
+    /// As [`Interface::places`].
+    pub fn places(&self) -> usize {
+        self.address_count() + self.prefixes.len() + self.prefix_count
     }
 
     /// Checks what a request says of addresses, except that enough of them are free.
@@ -177,7 +246,14 @@ impl NewInterface {
             }
         }
         self.secondary_count = wanted.secondary_count.unwrap_or(0) as usize;
-        if self.address_count() > UNATTACHED_ADDRESSES {
+        if self.secondary_count > 0 && !self.secondary.is_empty() {
+            let message = "Secondary private IP addresses are either named or counted, not both";
+            return Err(Ec2Error::new("InvalidParameterCombination", message));
+        }
+        (self.prefixes, self.prefix_count) =
+            prefix::wanted(subnet, &wanted.prefixes, wanted.prefix_count, &named)?;
+        refuse_ipv6(subnet, &wanted.ipv6, wanted.ipv6_count)?;
+        if self.places() > UNATTACHED_ADDRESSES {
             return Err(too_many_addresses());
         }
         Ok(self)
@@ -202,9 +278,21 @@ pub(crate) struct CreateNetworkInterface {
     #[serde(default, rename = "PrivateIpAddresses")]
     addresses: Vec<AddressSpec>,
     secondary_private_ip_address_count: Option<u32>,
+    #[serde(default, rename = "Ipv4Prefix")]
+    prefixes: Vec<PrefixSpec>,
+    ipv4_prefix_count: Option<u32>,
+    #[serde(default)]
+    ipv6_addresses: Vec<Ipv6Spec>,
+    ipv6_address_count: Option<u32>,
+    connection_tracking_specification: Option<TimeoutSpec>,
     #[serde(default, rename = "TagSpecification")]
     tag_specifications: Vec<TagSpecification>,
     client_token: Option<String>,
+    #[serde(rename = "Ipv6Prefix")]
+    ipv6_prefixes: Given,
+    ipv6_prefix_count: Option<u32>,
+    enable_primary_ipv6: Option<bool>,
+    operator: Given,
 }
 
 /// Answer of CreateNetworkInterface.
@@ -220,6 +308,12 @@ pub(crate) fn create(
     request: CreateNetworkInterface,
 ) -> Result<CreatedInterface, Ec2Error> {
     let region = &*cx.region;
+    refuse(&[
+        ("Ipv6Prefix", request.ipv6_prefixes.is_some()),
+        ("Ipv6PrefixCount", request.ipv6_prefix_count.is_some_and(|n| n > 0)),
+        ("EnablePrimaryIpv6", request.enable_primary_ipv6 == Some(true)),
+        ("Operator", request.operator.is_some()),
+    ])?;
     let subnet = find(&region.subnets, &request.subnet_id)?;
     // This action alone calls a missing group so; everywhere else it is InvalidGroup.NotFound.
     let unknown = |id: &str| {
@@ -230,26 +324,42 @@ pub(crate) fn create(
     let groups = group::check_on_interface(region, &subnet.vpc, &request.groups, limit, unknown)?;
     let kind = "network-interface";
     let new = NewInterface {
-        subnet: subnet.id.clone(),
-        groups,
-        primary: None,
-        secondary: Vec::new(),
-        secondary_count: 0,
-        description: request.description.unwrap_or_default(),
+        description: described(request.description.unwrap_or_default())?,
         kind: kind_of(request.interface_type.as_deref())?,
+        timeouts: Timeouts::new(request.connection_tracking_specification.as_ref())?,
         tags: requested(&request.tag_specifications, &[kind], kind)?,
+        ..NewInterface::in_subnet(subnet.id.clone(), groups)
     };
     let wanted = WantedAddresses {
         primary: request.private_ip_address,
         listed: request.addresses,
         secondary_count: request.secondary_private_ip_address_count,
+        prefixes: request.prefixes,
+        prefix_count: request.ipv4_prefix_count,
+        ipv6: request.ipv6_addresses,
+        ipv6_count: request.ipv6_address_count,
     };
     let new = new.addresses(region, &wanted)?;
-    subnet.check_room(new.address_count() as u64)?;
+    check_branch(new.kind, new.places())?;
+    prefix::check_room(subnet, &[&new], 1)?;
     let id = make(cx, new);
     cx.effects.push(cx.region.put_interface(&id));
     let network_interface = interface_item(cx.region, &cx.region.interfaces[&id]);
     Ok(CreatedInterface { network_interface, client_token: request.client_token })
+}
+
+/// `PrivateIpAddressLimitExceeded` for a branch with more than its one address (REFERENCE §5).
+fn check_branch(kind: Kind, places: usize) -> Result<(), Ec2Error> {
+    if kind == Kind::Branch && places > 1 { Err(too_many_addresses()) } else { Ok(()) }
+}
+
+/// A description of at most 255 characters.
+pub(crate) fn described(text: String) -> Result<String, Ec2Error> {
+    if text.chars().count() > 255 {
+        let message = "The description is longer than 255 characters";
+        return Err(Ec2Error::new("InvalidParameterValue", message));
+    }
+    Ok(text)
 }
 
 /// The kind that `InterfaceType` names.
@@ -258,6 +368,9 @@ pub(crate) fn kind_of(name: Option<&str>) -> Result<Kind, Ec2Error> {
         None | Some("interface") => Ok(Kind::Interface),
         Some("trunk") => Ok(Kind::Trunk),
         Some("branch") => Ok(Kind::Branch),
+        Some("efa" | "efa-only") => {
+            refuse(&[("InterfaceType=efa", true)]).map(|()| Kind::Interface)
+        }
         Some(other) => {
             let why = "Interfaces here are of type interface, trunk or branch.";
             Err(Ec2Error::value("interfaceType", other, why))
@@ -269,12 +382,8 @@ pub(crate) fn kind_of(name: Option<&str>) -> Result<Kind, Ec2Error> {
 pub(crate) fn make(cx: &mut Context<'_>, new: NewInterface) -> String {
     let id = cx.mint.id("eni");
     let subnet = cx.region.subnets.get_mut(&new.subnet).expect("the subnet was checked");
-    for address in new.primary.iter().chain(&new.secondary) {
-        subnet.taken.insert(*address, id.clone());
-    }
-    let mut addresses = vec![new.primary.unwrap_or_else(|| subnet.allocate(&id))];
-    addresses.extend(new.secondary);
-    addresses.extend((0..new.secondary_count).map(|_| subnet.allocate(&id)));
+    let (addresses, prefixes) =
+        prefix::reserve(subnet, &id, &new).expect("the caller checked that there is room");
     let interface = Interface {
         id: id.clone(),
         key: cx.mint.key(),
@@ -282,6 +391,9 @@ pub(crate) fn make(cx: &mut Context<'_>, new: NewInterface) -> String {
         subnet: new.subnet,
         mac: cx.mint.mac(),
         addresses,
+        prefixes,
+        timeouts: new.timeouts,
+        requester: new.requester,
         groups: new.groups,
         description: new.description,
         source_dest_check: true,
@@ -307,7 +419,9 @@ pub(crate) fn delete(
     request: DeleteNetworkInterface,
 ) -> Result<Done, Ec2Error> {
     let id = request.network_interface_id;
-    if find(&cx.region.interfaces, &id)?.attachment.is_some() {
+    let interface = find(&cx.region.interfaces, &id)?;
+    interface.check_own()?;
+    if interface.attachment.is_some() {
         let message = format!("Network interface '{id}' is currently in use.");
         return Err(Ec2Error::new("InvalidNetworkInterface.InUse", message));
     }
@@ -321,12 +435,14 @@ pub(crate) fn remove(cx: &mut Context<'_>, id: &str) {
     trunk::release(cx, id);
     trunk::release_branches(cx, id);
     let Some(interface) = cx.region.interfaces.remove(id) else { return };
+    address::forget_interface(cx.region, id);
     if let Some(attachment) = &interface.attachment {
         cx.region.attachments.remove(&attachment.id);
     }
     if let Some(subnet) = cx.region.subnets.get_mut(&interface.subnet) {
-        for address in &interface.addresses {
-            subnet.taken.remove(address);
+        let delegated = interface.prefixes.iter().flat_map(prefix::addresses);
+        for address in interface.addresses.iter().copied().chain(delegated) {
+            subnet.taken.remove(&address);
         }
     }
     cx.region.permissions.retain(|_, permission| permission.interface != id);

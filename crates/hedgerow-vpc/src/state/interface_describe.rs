@@ -4,12 +4,15 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::address_describe::PublicItem;
 use super::interface::{Attached, Interface};
+use super::interface_address::{PrefixItem, prefix_items};
 use super::mint::format_mac;
 use super::region::find;
 use super::select::{Field, describe_request, select};
 use super::tags::TagItem;
 use super::time::Timestamp;
+use super::timeouts::TimeoutsItem;
 use super::vpc::FlagItem;
 use super::{ACCOUNT, Context, Region};
 use crate::api::error::Ec2Error;
@@ -27,16 +30,27 @@ pub(crate) struct InterfaceItem {
     availability_zone_id: String,
     description: String,
     owner_id: &'static str,
+    requester_id: Option<String>,
     requester_managed: bool,
+    operator: Operator,
     mac_address: String,
     private_ip_address: String,
     private_dns_name: Option<String>,
+    association: Option<PublicItem>,
     source_dest_check: bool,
     group_set: Vec<GroupIdentifier>,
     attachment: Option<AttachmentItem>,
     private_ip_addresses_set: Vec<AddressItem>,
+    ipv4_prefix_set: Vec<PrefixItem>,
     ipv6_addresses_set: Vec<String>,
+    connection_tracking_configuration: Option<TimeoutsItem>,
     tag_set: Vec<TagItem>,
+}
+
+/// Whether a service operates the resource for its owner: never here.
+#[derive(Debug, Serialize)]
+struct Operator {
+    managed: bool,
 }
 
 /// A group's id and name in answers.
@@ -69,6 +83,7 @@ pub(crate) struct AddressItem {
     private_ip_address: String,
     pub private_dns_name: Option<String>,
     primary: bool,
+    association: Option<PublicItem>,
 }
 
 /// An attachment for an answer; `under_instance` leaves out the instance.
@@ -81,7 +96,7 @@ pub(crate) fn attachment_item(attached: &Attached, under_instance: bool) -> Atta
         network_card_index: 0,
         instance_id: (!under_instance).then(|| attached.instance.clone()),
         instance_owner_id: (!under_instance).then_some(ACCOUNT),
-        status: "attached",
+        status: attached.status(),
     }
 }
 
@@ -111,6 +126,7 @@ impl Region {
             private_ip_address: address.to_string(),
             private_dns_name: named.then(|| self.private_dns_name(*address)),
             primary: position == 0,
+            association: if position == 0 { self.public_item(interface) } else { None },
         };
         interface.addresses.iter().enumerate().map(item).collect()
     }
@@ -130,20 +146,30 @@ pub(crate) fn interface_item(region: &Region, interface: &Interface) -> Interfac
         availability_zone_id: zone.id.clone(),
         description: interface.description.clone(),
         owner_id: ACCOUNT,
-        requester_managed: false,
+        requester_id: interface.requester.clone(),
+        requester_managed: interface.requester.is_some(),
+        operator: Operator { managed: false },
         mac_address: format_mac(interface.mac),
         private_ip_address: interface.primary().to_string(),
         private_dns_name: addresses[0].private_dns_name.clone(),
+        association: region.public_item(interface),
         source_dest_check: interface.source_dest_check,
         group_set: region.group_identifiers(&interface.groups),
         attachment: interface.attachment.as_ref().map(|a| attachment_item(a, false)),
         private_ip_addresses_set: addresses,
+        ipv4_prefix_set: prefix_items(&interface.prefixes),
         ipv6_addresses_set: Vec::new(),
+        connection_tracking_configuration: interface.timeouts.item(),
         tag_set: region.tag_items(&interface.id),
     }
 }
 
-describe_request!(DescribeNetworkInterfaces, "NetworkInterfaceId");
+describe_request!(
+    DescribeNetworkInterfaces,
+    "NetworkInterfaceId",
+    /// No service operates interfaces here, so there are no more to list.
+    #[serde(rename = "IncludeManagedResources")] _managed: Option<bool>,
+);
 
 /// Answer of DescribeNetworkInterfaces.
 #[derive(Debug, Serialize)]
@@ -155,6 +181,15 @@ pub(crate) struct InterfaceSet {
 
 fn attached(interface: &Interface, read: fn(&Attached) -> String) -> Vec<String> {
     interface.attachment.iter().map(read).collect()
+}
+
+/// What `read` finds in the interface's public address.
+fn of_public(
+    region: &Region,
+    interface: &Interface,
+    read: fn(PublicItem) -> Option<String>,
+) -> Vec<String> {
+    region.public_item(interface).and_then(read).into_iter().collect()
 }
 
 fn group_names(region: &Region, interface: &Interface) -> Vec<String> {
@@ -175,6 +210,9 @@ const FILTERS: &[Field<Interface>] = &[
     ("vpc-id", |_, i| vec![i.vpc.clone()]),
     ("subnet-id", |_, i| vec![i.subnet.clone()]),
     ("availability-zone", zone_name),
+    ("availability-zone-id", |r, i| {
+        r.subnets.get(&i.subnet).map(|s| s.zone.id.clone()).into_iter().collect()
+    }),
     ("group-id", |_, i| i.groups.clone()),
     ("group-name", group_names),
     ("status", |_, i| vec![i.status().into()]),
@@ -189,7 +227,19 @@ const FILTERS: &[Field<Interface>] = &[
     ("private-dns-name", |r, i| vec![r.private_dns_name(i.primary())]),
     ("source-dest-check", |_, i| vec![i.source_dest_check.to_string()]),
     ("owner-id", |_, _| vec![ACCOUNT.into()]),
-    ("requester-managed", |_, _| vec!["false".into()]),
+    ("association.public-ip", |r, i| of_public(r, i, |p| Some(p.public_ip))),
+    ("association.public-dns-name", |r, i| of_public(r, i, |p| Some(p.public_dns_name))),
+    ("association.ip-owner-id", |r, i| of_public(r, i, |p| Some(p.ip_owner_id.into()))),
+    ("association.allocation-id", |r, i| of_public(r, i, |p| p.allocation_id)),
+    ("association.association-id", |r, i| of_public(r, i, |p| p.association_id)),
+    ("addresses.association.public-ip", |r, i| of_public(r, i, |p| Some(p.public_ip))),
+    ("addresses.association.owner-id", |r, i| of_public(r, i, |p| Some(p.ip_owner_id.into()))),
+    ("requester-id", |_, i| i.requester.clone().into_iter().collect()),
+    ("requester-managed", |_, i| vec![i.requester.is_some().to_string()]),
+    ("operator.managed", |_, _| vec!["false".into()]),
+    ("operator.principal", |_, _| Vec::new()),
+    ("ipv6-addresses.ipv6-address", |_, _| Vec::new()),
+    ("attachment.network-card-index", |_, i| attached(i, |_| "0".into())),
     ("attachment.attachment-id", |_, i| attached(i, |a| a.id.clone())),
     ("attachment.instance-id", |_, i| attached(i, |a| a.instance.clone())),
     ("attachment.instance-owner-id", |_, i| attached(i, |_| ACCOUNT.into())),
@@ -198,7 +248,7 @@ const FILTERS: &[Field<Interface>] = &[
         attached(i, |a| a.delete_on_termination.to_string())
     }),
     ("attachment.attach-time", |_, i| attached(i, |a| a.since.to_string())),
-    ("attachment.status", |_, i| attached(i, |_| "attached".into())),
+    ("attachment.status", |_, i| attached(i, |a| a.status().into())),
 ];
 
 pub(crate) fn describe(
@@ -228,11 +278,13 @@ pub(crate) struct InterfaceAttribute {
     group_set: Option<Vec<GroupIdentifier>>,
     source_dest_check: Option<FlagItem>,
     attachment: Option<AttachmentItem>,
+    associate_public_ip_address: Option<bool>,
 }
 
+/// A text attribute in answers.
 #[derive(Debug, Serialize)]
 pub(crate) struct TextItem {
-    value: String,
+    pub value: String,
 }
 
 pub(crate) fn describe_attribute(
@@ -253,6 +305,10 @@ pub(crate) fn describe_attribute(
         }
         "attachment" => {
             answer.attachment = interface.attachment.as_ref().map(|a| attachment_item(a, false));
+        }
+        "associatePublicIpAddress" => {
+            let given = region.launch_addresses.contains_key(&interface.id);
+            answer.associate_public_ip_address = Some(given);
         }
         other => {
             return Err(Ec2Error::value("attribute", other, "No such interface attribute."));

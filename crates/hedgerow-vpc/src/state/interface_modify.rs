@@ -1,11 +1,11 @@
-//! Changing an interface: groups, attributes, secondary addresses.
+//! Changing an interface: groups and attributes, one at a time; resetting them.
 
-use std::net::Ipv4Addr;
+use serde::Deserialize;
 
-use serde::{Deserialize, Serialize};
-
-use super::interface::{Interface, Kind, UNATTACHED_ADDRESSES, too_many_addresses};
+use super::interface::{Interface, described};
 use super::region::{find, not_found};
+use super::timeouts::{TimeoutSpec, Timeouts};
+use super::unsupported::{Given, refuse};
 use super::vpc::Flag;
 use super::{Context, Region, group};
 use crate::api::Done;
@@ -15,7 +15,7 @@ use crate::api::error::Ec2Error;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct Text {
-    value: String,
+    pub value: String,
 }
 
 /// Change of an attachment in requests.
@@ -24,6 +24,8 @@ pub(crate) struct Text {
 pub(crate) struct AttachmentChange {
     attachment_id: String,
     delete_on_termination: bool,
+    ena_queue_count: Given,
+    default_ena_queue_count: Given,
 }
 
 /// ModifyNetworkInterfaceAttribute.
@@ -36,189 +38,130 @@ pub(crate) struct ModifyNetworkInterfaceAttribute {
     description: Option<Text>,
     source_dest_check: Option<Flag>,
     attachment: Option<AttachmentChange>,
+    connection_tracking_specification: Option<TimeoutSpec>,
+    ena_srd_specification: Given,
+    enable_primary_ipv6: Given,
+    associate_public_ip_address: Given,
+    #[serde(rename = "AssociatedSubnetId")]
+    associated_subnets: Given,
+}
+
+/// What a request changes, checked.
+enum Change {
+    Groups(Vec<String>),
+    Description(String),
+    SourceDestCheck(bool),
+    Timeouts(Timeouts),
+    DeleteOnTermination(bool),
+}
+
+/// `InvalidParameterCombination` unless the request names exactly one attribute.
+pub(super) fn check_one(given: &[(&str, bool)]) -> Result<(), Ec2Error> {
+    let names: Vec<&str> =
+        given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+    let message = match names.len() {
+        1 => return Ok(()),
+        0 => "No attributes specified.".to_owned(),
+        _ => format!("Fields for multiple attribute types specified: {}", names.join(", ")),
+    };
+    Err(Ec2Error::new("InvalidParameterCombination", message))
+}
+
+impl ModifyNetworkInterfaceAttribute {
+    /// What is to change, if it can be.
+    fn change(
+        self,
+        region: &Region,
+        interface: &Interface,
+        group_limit: usize,
+    ) -> Result<Change, Ec2Error> {
+        refuse(&[
+            ("EnaSrdSpecification", self.ena_srd_specification.is_some()),
+            ("EnablePrimaryIpv6", self.enable_primary_ipv6.is_some()),
+            ("AssociatePublicIpAddress", self.associate_public_ip_address.is_some()),
+            ("AssociatedSubnetId", self.associated_subnets.is_some()),
+        ])?;
+        check_one(&[
+            ("groups", !self.groups.is_empty()),
+            ("description", self.description.is_some()),
+            ("sourceDestCheck", self.source_dest_check.is_some()),
+            ("attachment", self.attachment.is_some()),
+            ("connectionTracking", self.connection_tracking_specification.is_some()),
+        ])?;
+        if let Some(text) = self.description {
+            return described(text.value).map(Change::Description);
+        }
+        if let Some(flag) = self.source_dest_check {
+            return Ok(Change::SourceDestCheck(flag.value));
+        }
+        if let Some(spec) = &self.connection_tracking_specification {
+            return interface.timeouts.changed(spec).map(Change::Timeouts);
+        }
+        if let Some(change) = self.attachment {
+            refuse(&[
+                ("Attachment.EnaQueueCount", change.ena_queue_count.is_some()),
+                ("Attachment.DefaultEnaQueueCount", change.default_ena_queue_count.is_some()),
+            ])?;
+            let attached = interface.attachment.as_ref();
+            return match attached.filter(|attached| attached.id == change.attachment_id) {
+                Some(_) => Ok(Change::DeleteOnTermination(change.delete_on_termination)),
+                None => Err(super::attachment::unknown(&change.attachment_id)),
+            };
+        }
+        let unknown = |id: &str| not_found::<group::SecurityGroup>(id);
+        let groups = &self.groups;
+        group::check_on_interface(region, &interface.vpc, groups, group_limit, unknown)
+            .map(Change::Groups)
+    }
 }
 
 pub(crate) fn modify(
     cx: &mut Context<'_>,
     request: ModifyNetworkInterfaceAttribute,
 ) -> Result<Done, Ec2Error> {
-    let region = &mut *cx.region;
-    let interface = find(&region.interfaces, &request.network_interface_id)?;
+    let interface = find(&cx.region.interfaces, &request.network_interface_id)?;
+    interface.check_own()?;
     let id = interface.id.clone();
-    let groups = match request.groups.as_slice() {
-        [] => None,
-        given => {
-            let limit = cx.quotas.groups_per_interface;
-            let unknown = |id: &str| not_found::<group::SecurityGroup>(id);
-            Some(group::check_on_interface(region, &interface.vpc, given, limit, unknown)?)
+    let change = request.change(cx.region, interface, cx.quotas.groups_per_interface)?;
+    let interface = cx.region.interfaces.get_mut(&id).expect("found above");
+    match change {
+        Change::Description(text) => {
+            interface.description = text;
+            return Ok(Done::new());
         }
-    };
-    if let Some(change) = &request.attachment {
-        let attached = interface.attachment.as_ref();
-        if attached.is_none_or(|attached| attached.id != change.attachment_id) {
-            return Err(super::attachment::unknown(&change.attachment_id));
+        Change::DeleteOnTermination(flag) => {
+            if let Some(attached) = &mut interface.attachment {
+                attached.delete_on_termination = flag;
+            }
+            return Ok(Done::new());
         }
+        Change::Groups(groups) => interface.groups = groups,
+        Change::SourceDestCheck(flag) => interface.source_dest_check = flag,
+        Change::Timeouts(timeouts) => interface.timeouts = timeouts,
     }
-    let nothing = groups.is_none()
-        && request.description.is_none()
-        && request.source_dest_check.is_none()
-        && request.attachment.is_none();
-    if nothing {
-        let message = "The request must name an attribute to change";
-        return Err(Ec2Error::new("InvalidParameterCombination", message));
-    }
-
-    let interface = region.interfaces.get_mut(&id).expect("found above");
-    let seen_by_fabric = groups.is_some() || request.source_dest_check.is_some();
-    if let Some(groups) = groups {
-        interface.groups = groups;
-    }
-    if let Some(text) = request.description {
-        interface.description = text.value;
-    }
-    if let Some(flag) = request.source_dest_check {
-        interface.source_dest_check = flag.value;
-    }
-    if let (Some(change), Some(attached)) = (request.attachment, &mut interface.attachment) {
-        attached.delete_on_termination = change.delete_on_termination;
-    }
-    if seen_by_fabric {
-        cx.effects.push(cx.region.put_interface(&id));
-    }
+    cx.effects.push(cx.region.put_interface(&id));
     Ok(Done::new())
 }
 
-/// How many addresses the interface can have: by its instance's type while attached.
-fn address_limit(region: &Region, interface: &Interface) -> usize {
-    match (&interface.attachment, interface.kind) {
-        (_, Kind::Branch) => 1,
-        (Some(attached), _) => {
-            let instance = &region.instances[&attached.instance];
-            instance.limits().ipv4_per_eni as usize
-        }
-        (None, _) => UNATTACHED_ADDRESSES,
-    }
-}
-
-/// AssignPrivateIpAddresses.
+/// ResetNetworkInterfaceAttribute: the source/destination check is the one attribute that it knows.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(crate) struct AssignPrivateIpAddresses {
+pub(crate) struct ResetNetworkInterfaceAttribute {
     network_interface_id: String,
-    #[serde(default, rename = "PrivateIpAddress")]
-    addresses: Vec<Ipv4Addr>,
-    secondary_private_ip_address_count: Option<u32>,
-    allow_reassignment: Option<bool>,
+    /// Any text; EC2 does not look at it.
+    source_dest_check: Option<String>,
 }
 
-/// Answer of AssignPrivateIpAddresses.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct AssignedAddresses {
-    network_interface_id: String,
-    assigned_private_ip_addresses_set: Vec<AssignedAddress>,
-    r#return: bool,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AssignedAddress {
-    private_ip_address: String,
-}
-
-pub(crate) fn assign(
+pub(crate) fn reset(
     cx: &mut Context<'_>,
-    request: AssignPrivateIpAddresses,
-) -> Result<AssignedAddresses, Ec2Error> {
-    let region = &*cx.region;
-    let interface = find(&region.interfaces, &request.network_interface_id)?;
-    let subnet = &region.subnets[&interface.subnet];
-    let count = request.secondary_private_ip_address_count.unwrap_or(0) as usize;
-    let mut named = request.addresses;
-    named.sort_unstable();
-    named.dedup();
-    let mut from: Vec<(Ipv4Addr, String)> = Vec::new();
-    for address in &named {
-        match subnet.taken.get(address) {
-            Some(owner) if *owner == interface.id => {}
-            Some(owner) if request.allow_reassignment == Some(true) => {
-                if region.interfaces[owner].primary() == *address {
-                    let message = format!("{address} is the primary address of {owner}");
-                    return Err(Ec2Error::new("InvalidParameterValue", message));
-                }
-                from.push((*address, owner.clone()));
-            }
-            _ => subnet.check_free(*address)?,
-        }
-    }
-    named.retain(|address| subnet.taken.get(address) != Some(&interface.id));
-    if named.is_empty() && count == 0 && interface.addresses.len() == 1 {
-        return Err(Ec2Error::missing("secondaryPrivateIpAddressCount or privateIpAddress"));
-    }
-    if interface.addresses.len() + named.len() + count > address_limit(region, interface) {
-        return Err(too_many_addresses());
-    }
-    subnet.check_room((named.len() - from.len() + count) as u64)?;
-
-    let (id, subnet) = (interface.id.clone(), interface.subnet.clone());
-    for (address, owner) in from {
-        let loser = cx.region.interfaces.get_mut(&owner).expect("it has the address");
-        loser.addresses.retain(|a| *a != address);
-        cx.effects.push(cx.region.put_interface(&owner));
-    }
-    let subnet = cx.region.subnets.get_mut(&subnet).expect("found above");
-    let mut assigned = named;
-    for address in &assigned {
-        subnet.taken.insert(*address, id.clone());
-    }
-    assigned.extend((0..count).map(|_| subnet.allocate(&id)));
-    let interface = cx.region.interfaces.get_mut(&id).expect("found above");
-    interface.addresses.extend(&assigned);
-    cx.effects.push(cx.region.put_interface(&id));
-    let item = |address: Ipv4Addr| AssignedAddress { private_ip_address: address.to_string() };
-    Ok(AssignedAddresses {
-        network_interface_id: id,
-        assigned_private_ip_addresses_set: assigned.into_iter().map(item).collect(),
-        r#return: true,
-    })
-}
-
-/// UnassignPrivateIpAddresses.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(crate) struct UnassignPrivateIpAddresses {
-    network_interface_id: String,
-    #[serde(default, rename = "PrivateIpAddress")]
-    addresses: Vec<Ipv4Addr>,
-}
-
-pub(crate) fn unassign(
-    cx: &mut Context<'_>,
-    request: UnassignPrivateIpAddresses,
+    request: ResetNetworkInterfaceAttribute,
 ) -> Result<Done, Ec2Error> {
     let interface = find(&cx.region.interfaces, &request.network_interface_id)?;
-    if request.addresses.is_empty() {
-        return Err(Ec2Error::missing("privateIpAddress"));
-    }
-    for address in &request.addresses {
-        let refuse = |message: String| Err(Ec2Error::new("InvalidParameterValue", message));
-        if *address == interface.primary() {
-            return refuse(format!(
-                "The primary private IP address {address} cannot be unassigned"
-            ));
-        }
-        if !interface.addresses.contains(address) {
-            let id = &interface.id;
-            return refuse(format!("The address {address} is not assigned to interface '{id}'"));
-        }
-    }
-    let (id, subnet) = (interface.id.clone(), interface.subnet.clone());
-    let subnet = cx.region.subnets.get_mut(&subnet).expect("it has the interface");
+    interface.check_own()?;
+    check_one(&[("sourceDestCheck", request.source_dest_check.is_some())])?;
+    let id = interface.id.clone();
     let interface = cx.region.interfaces.get_mut(&id).expect("found above");
-    for address in &request.addresses {
-        subnet.taken.remove(address);
-        interface.addresses.retain(|a| a != address);
-    }
+    interface.source_dest_check = true;
     cx.effects.push(cx.region.put_interface(&id));
     Ok(Done::new())
 }

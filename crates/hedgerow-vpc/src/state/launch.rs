@@ -8,17 +8,21 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::catalog::Zone;
-use super::instance::{Instance, MetadataOptions};
+use super::instance::{Instance, MetadataOptions, Settings};
+use super::instance_attribute::MetadataSpec;
 use super::instance_describe::{ReservationItem, reservation_item};
 use super::interface::{self, AddressSpec, NewInterface};
+use super::interface_ipv6::Ipv6Spec;
 use super::launch_plan::plan;
+use super::prefix::PrefixSpec;
 use super::tags::{TagMap, TagSpecification};
-use super::{Context, attachment};
+use super::timeouts::TimeoutSpec;
+use super::unsupported::Given;
+use super::{Context, address, attachment};
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 
-/// RunInstances. Disks and monitoring are accepted as they come: they change nothing
-/// that an instance here has.
+/// RunInstances; [`super::unsupported`] says which parameters are honoured.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct RunInstances {
@@ -45,33 +49,98 @@ pub(crate) struct RunInstances {
     _disks: Vec<IgnoredAny>,
     #[serde(rename = "IamInstanceProfile")]
     pub(super) profile: Option<ProfileSpec>,
-    #[serde(rename = "Monitoring")]
-    _monitoring: Option<IgnoredAny>,
-    #[serde(rename = "EbsOptimized")]
-    _ebs_optimized: Option<bool>,
-    #[serde(rename = "InstanceInitiatedShutdownBehavior")]
-    _shutdown: Option<String>,
+    pub(super) monitoring: Option<Monitoring>,
+    pub(super) ebs_optimized: Option<bool>,
+    pub(super) instance_initiated_shutdown_behavior: Option<String>,
+    pub(super) disable_api_termination: Option<bool>,
+    pub(super) disable_api_stop: Option<bool>,
+    pub(super) credit_specification: Option<CreditSpec>,
+    #[serde(default, rename = "Ipv6Address")]
+    pub(super) ipv6_addresses: Vec<Ipv6Spec>,
+    pub(super) ipv6_address_count: Option<u32>,
+    pub(super) enable_primary_ipv6: Option<bool>,
+    pub(super) hibernation_options: Option<Configured>,
+    pub(super) enclave_options: Option<Monitoring>,
+    pub(super) maintenance_options: Option<Maintenance>,
+    pub(super) private_dns_name_options: Option<DnsNames>,
+    pub(super) capacity_reservation_specification: Option<Capacity>,
+    pub(super) network_performance_options: Option<Performance>,
+    pub(super) cpu_options: Given,
+    pub(super) launch_template: Given,
+    pub(super) instance_market_options: Given,
+    #[serde(rename = "LicenseSpecification")]
+    pub(super) licenses: Given,
+    #[serde(rename = "SecondaryInterface")]
+    pub(super) secondary_interfaces: Given,
+    pub(super) elastic_gpu_specification: Given,
+    pub(super) elastic_inference_accelerator: Given,
+    pub(super) kernel_id: Given,
+    pub(super) ramdisk_id: Given,
+    pub(super) operator: Given,
+    pub(super) additional_info: Given,
+}
+
+/// A switch: `Monitoring.Enabled`, `EnclaveOptions.Enabled`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct Monitoring {
+    pub(super) enabled: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct Configured {
+    pub(super) configured: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct CreditSpec {
+    pub(super) cpu_credits: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct Maintenance {
+    pub(super) auto_recovery: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct Performance {
+    pub(super) bandwidth_weighting: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct DnsNames {
+    pub(super) hostname_type: Option<String>,
+    #[serde(rename = "EnableResourceNameDnsARecord")]
+    pub(super) a_record: Option<bool>,
+    #[serde(rename = "EnableResourceNameDnsAAAARecord")]
+    pub(super) aaaa_record: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct Capacity {
+    pub(super) capacity_reservation_preference: Option<String>,
+    pub(super) capacity_reservation_target: Given,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct Placement {
     pub(super) availability_zone: Option<String>,
-    #[serde(rename = "Tenancy")]
-    _tenancy: Option<String>,
-    #[serde(rename = "GroupName")]
-    _group: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(super) struct MetadataSpec {
-    pub(super) http_tokens: Option<String>,
-    pub(super) http_put_response_hop_limit: Option<u8>,
-    pub(super) http_endpoint: Option<String>,
-    pub(super) instance_metadata_tags: Option<String>,
-    #[serde(rename = "HttpProtocolIpv6")]
-    _ipv6: Option<String>,
+    pub(super) availability_zone_id: Option<String>,
+    pub(super) tenancy: Option<String>,
+    pub(super) group_name: Option<String>,
+    pub(super) group_id: Given,
+    pub(super) affinity: Given,
+    pub(super) partition_number: Given,
+    pub(super) host_id: Given,
+    pub(super) host_resource_group_arn: Given,
+    pub(super) spread_domain: Given,
 }
 
 /// An instance profile, by one of the two.
@@ -98,8 +167,21 @@ pub(super) struct InterfaceSpec {
     pub(super) addresses: Vec<AddressSpec>,
     pub(super) secondary_private_ip_address_count: Option<u32>,
     pub(super) associate_public_ip_address: Option<bool>,
-    #[serde(rename = "NetworkCardIndex")]
-    pub(super) _card: Option<u8>,
+    #[serde(default, rename = "Ipv4Prefix")]
+    pub(super) prefixes: Vec<PrefixSpec>,
+    pub(super) ipv4_prefix_count: Option<u32>,
+    #[serde(default)]
+    pub(super) ipv6_addresses: Vec<Ipv6Spec>,
+    pub(super) ipv6_address_count: Option<u32>,
+    pub(super) connection_tracking_specification: Option<TimeoutSpec>,
+    pub(super) network_card_index: Option<u8>,
+    #[serde(rename = "Ipv6Prefix")]
+    pub(super) ipv6_prefixes: Given,
+    pub(super) ipv6_prefix_count: Option<u32>,
+    pub(super) primary_ipv6: Option<bool>,
+    pub(super) associate_carrier_ip_address: Option<bool>,
+    pub(super) ena_srd_specification: Given,
+    pub(super) ena_queue_count: Given,
 }
 
 /// A launch, checked: carrying it out cannot fail.
@@ -112,6 +194,7 @@ pub(super) struct Launch {
     pub(super) interfaces: Vec<PlannedInterface>,
     pub(super) metadata: MetadataOptions,
     pub(super) profile: Option<String>,
+    pub(super) settings: Settings,
     pub(super) instance_tags: TagMap,
 }
 
@@ -119,6 +202,8 @@ pub(super) struct Launch {
 pub(super) struct PlannedInterface {
     pub(super) device_index: u8,
     pub(super) delete_on_termination: bool,
+    /// Whether it gets a public address.
+    pub(super) public: bool,
     pub(super) source: Source,
 }
 
@@ -154,6 +239,8 @@ pub(crate) fn run(
             client_token: request.client_token.clone(),
             launched: cx.now,
             terminated: None,
+            stopped: None,
+            settings: launch.settings.clone(),
             interfaces: BTreeMap::new(),
         };
         cx.region.instances.insert(id.clone(), instance);
@@ -174,5 +261,8 @@ fn plug_in(cx: &mut Context<'_>, instance: &str, planned: &PlannedInterface) {
         Source::New(new) => interface::make(cx, new.clone()),
     };
     attachment::make(cx, &eni, instance, planned.device_index, planned.delete_on_termination);
+    if planned.public {
+        address::give_at_launch(cx, &eni);
+    }
     cx.effects.push(cx.region.put_interface(&eni));
 }

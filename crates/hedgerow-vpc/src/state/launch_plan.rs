@@ -5,14 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use hedgerow_core::limits::{InstanceType, instance_type};
 
 use super::group::{self, SecurityGroup};
-use super::instance::MetadataOptions;
-use super::interface::{Kind, NewInterface, WantedAddresses, kind_of, too_many_addresses};
-use super::launch::{
-    InterfaceSpec, Launch, MetadataSpec, PlannedInterface, ProfileSpec, RunInstances, Source,
+use super::instance::{MetadataOptions, Settings};
+use super::instance_attribute::{MetadataSpec, check_user_data};
+use super::interface::{
+    Kind, NewInterface, WantedAddresses, described, kind_of, too_many_addresses,
 };
+use super::launch::{
+    InterfaceSpec, Launch, Placement, PlannedInterface, ProfileSpec, RunInstances, Source,
+};
+use super::prefix;
 use super::region::{find, not_found};
 use super::subnet::Subnet;
 use super::tags::{TagMap, requested};
+use super::timeouts::Timeouts;
+use super::unsupported::refuse;
 use super::{Quotas, Region, attachment};
 use crate::api::error::Ec2Error;
 
@@ -30,11 +36,14 @@ pub(super) fn plan(
         return Err(Ec2Error::new("InvalidAMIID.Malformed", message));
     }
     let type_name = request.instance_type.as_deref().unwrap_or("m1.small");
-    let limits = instance_type(type_name).ok_or_else(|| {
-        let message = format!("Invalid value '{type_name}' for InstanceType.");
-        Ec2Error::new("InvalidParameterValue", message)
-    })?;
+    let limits =
+        instance_type(type_name).filter(|limits| limits.max_enis > 0).ok_or_else(|| {
+            let message = format!("Invalid value '{type_name}' for InstanceType.");
+            Ec2Error::new("InvalidParameterValue", message)
+        })?;
     check_counts(request)?;
+    refuse_what_cannot_be(request)?;
+    request.user_data.as_deref().map_or(Ok(()), check_user_data)?;
     let kinds = ["instance", "volume", "network-interface", "spot-instances-request"];
     let instance_tags = requested(&request.tag_specifications, &kinds, "instance")?;
     let interface_tags = requested(&request.tag_specifications, &kinds, "network-interface")?;
@@ -51,9 +60,10 @@ pub(super) fn plan(
     check_zone(request, primary)?;
     let count = how_many(region, request, &planned)?;
     // Named addresses first, so that no other interface of the launch is given one of them.
-    planned.sort_by_key(
-        |p| matches!(&p.source, Source::New(n) if n.primary.is_none() && n.secondary.is_empty()),
-    );
+    planned.sort_by_key(|p| {
+        matches!(&p.source, Source::New(n)
+            if n.primary.is_none() && n.secondary.is_empty() && n.prefixes.is_empty())
+    });
     Ok(Launch {
         limits,
         count,
@@ -63,6 +73,7 @@ pub(super) fn plan(
         interfaces: planned,
         metadata: metadata(request.metadata_options.as_ref())?,
         profile: request.profile.as_ref().map(profile).transpose()?,
+        settings: settings(request, limits)?,
         instance_tags,
     })
 }
@@ -79,13 +90,118 @@ fn check_counts(request: &RunInstances) -> Result<(), Ec2Error> {
     Ok(())
 }
 
+/// `UnsupportedOperation` for what this VPC cannot honour; values that ask for what an instance has
+/// anyway pass.
+fn refuse_what_cannot_be(request: &RunInstances) -> Result<(), Ec2Error> {
+    let other = |given: Option<&String>, usual: &str| given.is_some_and(|text| text != usual);
+    let names = request.private_dns_name_options.as_ref();
+    let capacity = request.capacity_reservation_specification.as_ref();
+    let maintenance = request.maintenance_options.as_ref();
+    let performance = request.network_performance_options.as_ref();
+    if let Some(placement) = &request.placement {
+        check_placement(placement)?;
+    }
+    refuse(&[
+        ("CpuOptions", request.cpu_options.is_some()),
+        ("LaunchTemplate", request.launch_template.is_some()),
+        ("InstanceMarketOptions", request.instance_market_options.is_some()),
+        ("LicenseSpecification", request.licenses.is_some()),
+        ("SecondaryInterface", request.secondary_interfaces.is_some()),
+        ("ElasticGpuSpecification", request.elastic_gpu_specification.is_some()),
+        ("ElasticInferenceAccelerator", request.elastic_inference_accelerator.is_some()),
+        ("KernelId", request.kernel_id.is_some()),
+        ("RamdiskId", request.ramdisk_id.is_some()),
+        ("Operator", request.operator.is_some()),
+        ("AdditionalInfo", request.additional_info.is_some()),
+        ("EnablePrimaryIpv6", request.enable_primary_ipv6 == Some(true)),
+        (
+            "HibernationOptions.Configured",
+            request.hibernation_options.as_ref().is_some_and(|options| options.configured),
+        ),
+        (
+            "EnclaveOptions.Enabled",
+            request.enclave_options.as_ref().is_some_and(|options| options.enabled),
+        ),
+        (
+            "MaintenanceOptions.AutoRecovery",
+            other(maintenance.and_then(|m| m.auto_recovery.as_ref()), "default"),
+        ),
+        (
+            "NetworkPerformanceOptions.BandwidthWeighting",
+            other(performance.and_then(|p| p.bandwidth_weighting.as_ref()), "default"),
+        ),
+        (
+            "PrivateDnsNameOptions.HostnameType",
+            other(names.and_then(|n| n.hostname_type.as_ref()), "ip-name"),
+        ),
+        (
+            "PrivateDnsNameOptions.EnableResourceNameDnsARecord",
+            names.is_some_and(|n| n.a_record == Some(true)),
+        ),
+        (
+            "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord",
+            names.is_some_and(|n| n.aaaa_record == Some(true)),
+        ),
+        (
+            "CapacityReservationSpecification",
+            capacity.is_some_and(|c| {
+                c.capacity_reservation_target.is_some()
+                    || c.capacity_reservation_preference.as_deref()
+                        == Some("capacity-reservations-only")
+            }),
+        ),
+    ])
+}
+
+fn check_placement(placement: &Placement) -> Result<(), Ec2Error> {
+    refuse(&[
+        ("Placement.Tenancy", placement.tenancy.as_ref().is_some_and(|t| t != "default")),
+        ("Placement.GroupName", placement.group_name.as_ref().is_some_and(|g| !g.is_empty())),
+        ("Placement.GroupId", placement.group_id.is_some()),
+        ("Placement.Affinity", placement.affinity.is_some()),
+        ("Placement.PartitionNumber", placement.partition_number.is_some()),
+        ("Placement.HostId", placement.host_id.is_some()),
+        ("Placement.HostResourceGroupArn", placement.host_resource_group_arn.is_some()),
+        ("Placement.SpreadDomain", placement.spread_domain.is_some()),
+    ])
+}
+
+/// What the launch sets beside the network.
+fn settings(request: &RunInstances, limits: &InstanceType) -> Result<Settings, Ec2Error> {
+    let mut settings = Settings {
+        termination_protection: request.disable_api_termination == Some(true),
+        stop_protection: request.disable_api_stop == Some(true),
+        ebs_optimized: request.ebs_optimized == Some(true),
+        monitoring: request.monitoring.as_ref().is_some_and(|monitoring| monitoring.enabled),
+        ..Settings::default()
+    };
+    if let Some(name) = &request.instance_initiated_shutdown_behavior {
+        settings.set_shutdown_behavior(name)?;
+    }
+    if let Some(spec) = &request.credit_specification {
+        let credits = spec.cpu_credits.as_str();
+        if !matches!(credits, "standard" | "unlimited") {
+            let why = "It is standard or unlimited.";
+            return Err(Ec2Error::value("creditSpecification.cpuCredits", credits, why));
+        }
+        if !limits.name.starts_with('t') {
+            let message = format!("{} has no CPU credits", limits.name);
+            return Err(Ec2Error::new("InvalidParameterCombination", message));
+        }
+        settings.cpu_credits = Some(credits.to_owned());
+    }
+    Ok(settings)
+}
+
 /// The one interface of a request that lists none.
 fn default_interface(region: &Region, request: &RunInstances) -> Result<InterfaceSpec, Ec2Error> {
     if !request.interfaces.is_empty() {
         let instance_level = request.subnet_id.is_some()
             || !request.groups.is_empty()
             || !request.group_names.is_empty()
-            || request.private_ip_address.is_some();
+            || request.private_ip_address.is_some()
+            || !request.ipv6_addresses.is_empty()
+            || request.ipv6_address_count.is_some();
         if instance_level {
             let message = "Network interfaces and an instance-level subnet ID, private IP address \
                            or security groups may not be specified on the same request";
@@ -97,11 +213,19 @@ fn default_interface(region: &Region, request: &RunInstances) -> Result<Interfac
     for name in &request.group_names {
         groups.push(group::named(region, None, Some(name))?.id.clone());
     }
+    let elsewhere = request.subnet_id.as_ref().and_then(|id| region.subnets.get(id));
+    let elsewhere = elsewhere.is_some_and(|s| region.default_vpc().is_none_or(|v| v.id != s.vpc));
+    if elsewhere && !request.group_names.is_empty() {
+        let message = "The parameter groupName cannot be used with the parameter subnet";
+        return Err(Ec2Error::new("InvalidParameterCombination", message));
+    }
     Ok(InterfaceSpec {
         device_index: Some(0),
         subnet_id: request.subnet_id.clone(),
         groups,
         private_ip_address: request.private_ip_address,
+        ipv6_addresses: request.ipv6_addresses.clone(),
+        ipv6_address_count: request.ipv6_address_count,
         ..InterfaceSpec::default()
     })
 }
@@ -118,24 +242,39 @@ fn plan_interface(
         let message = "Each network interface requires a device index.";
         Ec2Error::new("MissingParameter", message)
     })?;
-    if spec.associate_public_ip_address == Some(true) {
-        let message = "Instances here have no public IP addresses yet";
-        return Err(Ec2Error::new("UnsupportedOperation", message));
+    check_public(request, spec, device_index)?;
+    refuse(&[
+        ("NetworkInterface.Ipv6Prefix", spec.ipv6_prefixes.is_some()),
+        ("NetworkInterface.Ipv6PrefixCount", spec.ipv6_prefix_count.is_some_and(|n| n > 0)),
+        ("NetworkInterface.PrimaryIpv6", spec.primary_ipv6 == Some(true)),
+        (
+            "NetworkInterface.AssociateCarrierIpAddress",
+            spec.associate_carrier_ip_address == Some(true),
+        ),
+        ("NetworkInterface.EnaSrdSpecification", spec.ena_srd_specification.is_some()),
+        ("NetworkInterface.EnaQueueCount", spec.ena_queue_count.is_some()),
+    ])?;
+    if let Some(card @ 1..) = spec.network_card_index {
+        let message = format!("Network card {card} does not exist; instances here have card 0");
+        return Err(Ec2Error::new("InvalidParameterValue", message));
     }
     if let Some(id) = &spec.network_interface_id {
+        check_existing(spec)?;
         let eni = find(&region.interfaces, id)?;
+        eni.check_own()?;
         attachment::check_free(eni)?;
         if request.max_count > 1 {
             let message = "An existing network interface can be given to one instance only";
             return Err(Ec2Error::new("InvalidParameterCombination", message));
         }
-        if eni.addresses.len() > limits.ipv4_per_eni as usize {
+        if eni.places() > limits.ipv4_per_eni as usize {
             return Err(too_many_addresses());
         }
         let delete_on_termination = spec.delete_on_termination.unwrap_or(false);
         return Ok(PlannedInterface {
             device_index,
             delete_on_termination,
+            public: false,
             source: Source::Existing(id.clone()),
         });
     }
@@ -147,31 +286,81 @@ fn plan_interface(
         let why = "An instance is not launched with branch interfaces.";
         return Err(Ec2Error::value("interfaceType", "branch", why));
     }
+    let groups = group::check_on_interface(region, &subnet.vpc, &spec.groups, limit, unknown)?;
     let new = NewInterface {
-        subnet: subnet.id.clone(),
-        groups: group::check_on_interface(region, &subnet.vpc, &spec.groups, limit, unknown)?,
-        primary: None,
-        secondary: Vec::new(),
-        secondary_count: 0,
-        description: spec.description.clone().unwrap_or_default(),
+        description: described(spec.description.clone().unwrap_or_default())?,
         kind,
+        timeouts: Timeouts::new(spec.connection_tracking_specification.as_ref())?,
         tags: tags.clone(),
+        ..NewInterface::in_subnet(subnet.id.clone(), groups)
     };
     let wanted = WantedAddresses {
         primary: spec.private_ip_address,
         listed: spec.addresses.clone(),
         secondary_count: spec.secondary_private_ip_address_count,
+        prefixes: spec.prefixes.clone(),
+        prefix_count: spec.ipv4_prefix_count,
+        ipv6: spec.ipv6_addresses.clone(),
+        ipv6_count: spec.ipv6_address_count,
     };
     let new = new.addresses(region, &wanted)?;
-    if new.address_count() > limits.ipv4_per_eni as usize {
+    if new.places() > limits.ipv4_per_eni as usize {
         return Err(too_many_addresses());
     }
-    if request.max_count > 1 && (new.primary.is_some() || !new.secondary.is_empty()) {
+    let named = new.primary.is_some() || !new.secondary.is_empty() || !new.prefixes.is_empty();
+    if request.max_count > 1 && named {
         let message = "A private IP address can be given to one instance only";
         return Err(Ec2Error::new("InvalidParameterCombination", message));
     }
     let delete_on_termination = spec.delete_on_termination.unwrap_or(true);
-    Ok(PlannedInterface { device_index, delete_on_termination, source: Source::New(new) })
+    // Without a wish the subnet decides, and only for an instance's only interface.
+    let only = request.interfaces.len() <= 1 && device_index == 0;
+    let public = spec.associate_public_ip_address.unwrap_or(only && subnet.public_on_launch);
+    Ok(PlannedInterface { device_index, delete_on_termination, public, source: Source::New(new) })
+}
+
+/// `InvalidParameterCombination` where an interface asks for a public address and is not the only
+/// and new one of its instance.
+fn check_public(
+    request: &RunInstances,
+    spec: &InterfaceSpec,
+    device_index: u8,
+) -> Result<(), Ec2Error> {
+    if spec.associate_public_ip_address != Some(true) {
+        return Ok(());
+    }
+    let why = if request.interfaces.len() > 1 {
+        "when launching with multiple network interfaces"
+    } else if spec.network_interface_id.is_some() {
+        "when a network interface ID is specified"
+    } else if device_index != 0 {
+        "for the network interface at a device index other than 0"
+    } else {
+        return Ok(());
+    };
+    let message = format!("The associatePublicIPAddress parameter cannot be specified {why}.");
+    Err(Ec2Error::new("InvalidParameterCombination", message))
+}
+
+/// `InvalidParameterCombination` where an existing interface is to get what only a new one can.
+fn check_existing(spec: &InterfaceSpec) -> Result<(), Ec2Error> {
+    let more = spec.subnet_id.is_some()
+        || !spec.groups.is_empty()
+        || spec.private_ip_address.is_some()
+        || !spec.addresses.is_empty()
+        || spec.secondary_private_ip_address_count.is_some()
+        || !spec.prefixes.is_empty()
+        || spec.ipv4_prefix_count.is_some()
+        || !spec.ipv6_addresses.is_empty()
+        || spec.ipv6_address_count.is_some()
+        || spec.interface_type.is_some()
+        || spec.connection_tracking_specification.is_some();
+    if more {
+        let message = "A network interface that exists keeps its subnet, addresses and groups; \
+                       they may not be specified with its ID";
+        return Err(Ec2Error::new("InvalidParameterCombination", message));
+    }
+    Ok(())
 }
 
 /// The subnet that the interface names, or the default one of the wished or first zone.
@@ -183,12 +372,8 @@ fn wanted_subnet<'r>(
     if let Some(id) = &spec.subnet_id {
         return find(&region.subnets, id);
     }
-    let zone = request.placement.as_ref().and_then(|p| p.availability_zone.as_deref());
-    let mut candidates: Vec<&Subnet> = region
-        .subnets
-        .values()
-        .filter(|s| s.default_for_zone && zone.is_none_or(|zone| s.zone.name == zone))
-        .collect();
+    let mut candidates: Vec<&Subnet> =
+        region.subnets.values().filter(|s| s.default_for_zone && in_zone(request, s)).collect();
     candidates.sort_by(|a, b| a.zone.name.cmp(&b.zone.name));
     candidates.first().copied().ok_or_else(|| {
         let message = "No default subnet for the zone or the region; name one with SubnetId";
@@ -254,18 +439,25 @@ fn check_together(
     Ok(())
 }
 
+/// Whether the subnet is in the zone that the launch wishes, if it wishes one.
+fn in_zone(request: &RunInstances, subnet: &Subnet) -> bool {
+    request.placement.as_ref().is_none_or(|placement| {
+        let name = placement.availability_zone.as_ref();
+        let id = placement.availability_zone_id.as_ref();
+        name.is_none_or(|name| *name == subnet.zone.name)
+            && id.is_none_or(|id| *id == subnet.zone.id)
+    })
+}
+
 fn check_zone(request: &RunInstances, subnet: &Subnet) -> Result<(), Ec2Error> {
-    let zone = request.placement.as_ref().and_then(|p| p.availability_zone.as_deref());
-    match zone {
-        Some(zone) if zone != subnet.zone.name => {
-            let message = format!(
-                "The availability zone '{zone}' and the zone '{}' of subnet {} differ",
-                subnet.zone.name, subnet.id
-            );
-            Err(Ec2Error::new("InvalidParameterCombination", message))
-        }
-        _ => Ok(()),
+    if in_zone(request, subnet) {
+        return Ok(());
     }
+    let message = format!(
+        "The availability zone of the placement and the zone '{}' of subnet {} differ",
+        subnet.zone.name, subnet.id
+    );
+    Err(Ec2Error::new("InvalidParameterCombination", message))
 }
 
 /// How many instances the free addresses allow, between the wished bounds.
@@ -274,13 +466,14 @@ fn how_many(
     request: &RunInstances,
     planned: &[PlannedInterface],
 ) -> Result<u32, Ec2Error> {
-    let mut needs: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut needs: BTreeMap<&str, Vec<&NewInterface>> = BTreeMap::new();
     let mut named = BTreeSet::new();
     for one in planned {
         let Source::New(new) = &one.source else { continue };
-        *needs.entry(&new.subnet).or_default() += new.address_count() as u64;
-        for address in new.primary.iter().chain(&new.secondary) {
-            if !named.insert((&new.subnet, *address)) {
+        needs.entry(&new.subnet).or_default().push(new);
+        let delegated = new.prefixes.iter().flat_map(prefix::addresses);
+        for address in new.primary.iter().chain(&new.secondary).copied().chain(delegated) {
+            if !named.insert((&new.subnet, address)) {
                 let message = format!("Address {address} is in use.");
                 return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
             }
@@ -289,50 +482,21 @@ fn how_many(
     let mut count = request.max_count;
     for (subnet, need) in needs {
         let subnet = &region.subnets[subnet];
-        subnet.check_room(need * u64::from(request.min_count))?;
-        count = count.min(u32::try_from(subnet.free() / need).unwrap_or(u32::MAX));
+        prefix::check_room(subnet, &need, request.min_count)?;
+        count = prefix::fits(subnet, &need, count);
     }
     Ok(count)
 }
 
 fn metadata(spec: Option<&MetadataSpec>) -> Result<MetadataOptions, Ec2Error> {
-    let mut options =
-        MetadataOptions { token_required: false, hop_limit: 1, enabled: true, tags: false };
-    let Some(spec) = spec else { return Ok(options) };
-    match spec.http_tokens.as_deref() {
-        None | Some("optional") => {}
-        Some("required") => options.token_required = true,
-        Some(other) => {
-            return Err(Ec2Error::value("httpTokens", other, "It is optional or required."));
-        }
-    }
-    match spec.http_endpoint.as_deref() {
-        None | Some("enabled") => {}
-        Some("disabled") => options.enabled = false,
-        Some(other) => {
-            return Err(Ec2Error::value("httpEndpoint", other, "It is enabled or disabled."));
-        }
-    }
-    match spec.instance_metadata_tags.as_deref() {
-        None | Some("disabled") => {}
-        Some("enabled") => options.tags = true,
-        Some(other) => {
-            return Err(Ec2Error::value(
-                "instanceMetadataTags",
-                other,
-                "It is enabled or disabled.",
-            ));
-        }
-    }
-    match spec.http_put_response_hop_limit {
-        None => {}
-        Some(hops @ 1..=64) => options.hop_limit = hops,
-        Some(hops) => {
-            let why = "It is from 1 to 64.";
-            return Err(Ec2Error::value("httpPutResponseHopLimit", hops, why));
-        }
-    }
-    Ok(options)
+    let usual = MetadataOptions {
+        token_required: false,
+        hop_limit: 1,
+        enabled: true,
+        tags: false,
+        ipv6: false,
+    };
+    spec.map_or(Ok(usual.clone()), |spec| usual.changed(spec))
 }
 
 /// The name of a profile. There are no profiles to look it up among: every name is one.

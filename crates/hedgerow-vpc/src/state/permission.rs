@@ -1,12 +1,23 @@
 //! Leave for others to attach an interface. Everything here belongs to one account, so a permission
-//! is kept and shown, and nothing asks for it.
+//! is kept, shown and revoked, and nothing asks for it.
 
 use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::interface::Permission;
-use super::region::find;
+use super::region::{Resource, find};
+use super::select::{Field, describe_request, select};
+use crate::api::Done;
 use crate::api::error::Ec2Error;
+
+impl Resource for Permission {
+    const NOT_FOUND: &'static str = "InvalidPermissionID.NotFound";
+    const NOUN: &'static str = "networkInterface permission ID";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
 
 /// CreateNetworkInterfacePermission.
 #[derive(Debug, Deserialize)]
@@ -50,8 +61,13 @@ pub(crate) fn create(
         let why = "Permissions are INSTANCE-ATTACH and EIP-ASSOCIATE.";
         return Err(Ec2Error::value("permission", &request.permission, why));
     }
-    if request.aws_account_id.is_none() && request.aws_service.is_none() {
-        return Err(Ec2Error::missing("awsAccountId"));
+    match (&request.aws_account_id, &request.aws_service) {
+        (None, None) => return Err(Ec2Error::missing("awsAccountId")),
+        (Some(_), Some(_)) => {
+            let message = "A permission is for an account or for a service, not for both";
+            return Err(Ec2Error::new("InvalidParameterCombination", message));
+        }
+        _ => {}
     }
     let record = Permission {
         id: cx.mint.id("eni-perm"),
@@ -60,14 +76,66 @@ pub(crate) fn create(
         service: request.aws_service,
         permission: request.permission,
     };
-    let interface_permission = PermissionItem {
+    let interface_permission = permission_item(&record);
+    cx.region.permissions.insert(record.id.clone(), record);
+    Ok(CreatedPermission { interface_permission })
+}
+
+fn permission_item(record: &Permission) -> PermissionItem {
+    PermissionItem {
         network_interface_permission_id: record.id.clone(),
         network_interface_id: record.interface.clone(),
         aws_account_id: record.account.clone(),
         aws_service: record.service.clone(),
         permission: record.permission.clone(),
         permission_state: PermissionState { state: "granted" },
-    };
-    cx.region.permissions.insert(record.id.clone(), record);
-    Ok(CreatedPermission { interface_permission })
+    }
+}
+
+describe_request!(DescribeNetworkInterfacePermissions, "NetworkInterfacePermissionId");
+
+/// Answer of DescribeNetworkInterfacePermissions.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PermissionSet {
+    network_interface_permissions: Vec<PermissionItem>,
+    next_token: Option<String>,
+}
+
+const FILTERS: &[Field<Permission>] = &[
+    ("network-interface-permission.network-interface-permission-id", |_, p| vec![p.id.clone()]),
+    ("network-interface-permission.network-interface-id", |_, p| vec![p.interface.clone()]),
+    ("network-interface-permission.aws-account-id", |_, p| p.account.clone().into_iter().collect()),
+    ("network-interface-permission.aws-service", |_, p| p.service.clone().into_iter().collect()),
+    ("network-interface-permission.permission", |_, p| vec![p.permission.clone()]),
+];
+
+pub(crate) fn describe(
+    cx: &mut Context<'_>,
+    request: DescribeNetworkInterfacePermissions,
+) -> Result<PermissionSet, Ec2Error> {
+    let region = &*cx.region;
+    let (page, next_token) = select(region, &region.permissions, FILTERS, &request.selection())?;
+    let network_interface_permissions = page.into_iter().map(permission_item).collect();
+    Ok(PermissionSet { network_interface_permissions, next_token })
+}
+
+/// DeleteNetworkInterfacePermission.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct DeleteNetworkInterfacePermission {
+    network_interface_permission_id: String,
+    /// Matters where the other account attached the interface, which cannot be here.
+    #[serde(rename = "Force")]
+    _force: Option<bool>,
+}
+
+pub(crate) fn delete(
+    cx: &mut Context<'_>,
+    request: DeleteNetworkInterfacePermission,
+) -> Result<Done, Ec2Error> {
+    let id = request.network_interface_permission_id;
+    find(&cx.region.permissions, &id)?;
+    cx.region.permissions.remove(&id);
+    Ok(Done::new())
 }

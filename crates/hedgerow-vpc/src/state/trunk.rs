@@ -104,7 +104,8 @@ fn check(
     let Some(attached) = &trunk.attachment else {
         return refuse(format!("Trunk interface {} is not attached to an instance", trunk.id));
     };
-    if branch.addresses.len() > 1 {
+    branch.check_own()?;
+    if branch.places() > 1 {
         return refuse(format!("Branch interface {} has secondary addresses", branch.id));
     }
     if branch.vpc != trunk.vpc

@@ -201,9 +201,237 @@ fn groups_of_another_vpc() {
 }
 
 #[test]
+fn one_attribute_at_a_time() {
+    let modify = "ModifyNetworkInterfaceAttribute NetworkInterfaceId={eth0}";
+    Scenario::with_instance("m5.large")
+        .says("No attributes specified.", modify)
+        .says(
+            "Fields for multiple attribute types specified: description, sourceDestCheck",
+            &format!("{modify} Description.Value=a SourceDestCheck.Value=false"),
+        )
+        .ok(&format!("{modify} SourceDestCheck.Value=false"))
+        .shows(
+            "DescribeNetworkInterfaceAttribute NetworkInterfaceId={eth0} Attribute=sourceDestCheck",
+            "value",
+            "false",
+        )
+        .fails("InvalidParameterCombination", "ResetNetworkInterfaceAttribute NetworkInterfaceId={eth0}")
+        .fails(
+            "DryRunOperation",
+            "ResetNetworkInterfaceAttribute NetworkInterfaceId={eth0} SourceDestCheck=x DryRun=true",
+        )
+        .ok("ResetNetworkInterfaceAttribute NetworkInterfaceId={eth0} SourceDestCheck=x")
+        .interface(|view| assert!(view.source_dest_check))
+        .fails(
+            "UnsupportedOperation",
+            &format!("{modify} EnaSrdSpecification.EnaSrdEnabled=true"),
+        )
+        .fails("InvalidParameterValue", "DescribeNetworkInterfaceAttribute NetworkInterfaceId={eth0} Attribute=castle")
+        .fails("InvalidNetworkInterfaceID.NotFound", "ResetNetworkInterfaceAttribute NetworkInterfaceId=eni-1 SourceDestCheck=x");
+}
+
+#[test]
+fn timeouts_of_tracked_flows() {
+    let spec = |field: &str, seconds: u32| {
+        format!(
+            "CreateNetworkInterface SubnetId={{subnet}} \
+             ConnectionTrackingSpecification.{field}={seconds}"
+        )
+    };
+    let modify = "ModifyNetworkInterfaceAttribute NetworkInterfaceId={eni} \
+                  ConnectionTrackingSpecification";
+    Scenario::with_subnet()
+        .fails("InvalidParameterValue", &spec("TcpEstablishedTimeout", 59))
+        .fails("InvalidParameterValue", &spec("TcpEstablishedTimeout", 432_001))
+        .fails("InvalidParameterValue", &spec("UdpStreamTimeout", 59))
+        .fails("InvalidParameterValue", &spec("UdpStreamTimeout", 181))
+        .fails("InvalidParameterValue", &spec("UdpTimeout", 29))
+        .fails("InvalidParameterValue", &spec("UdpTimeout", 61))
+        .fails("UnknownParameter", &spec("CastleTimeout", 60))
+        .ok("CreateNetworkInterface SubnetId={subnet}")
+        .interface(|view| assert_eq!(view.timeouts, None, "EC2's defaults"))
+        .make("eni", "networkInterfaceId", &spec("UdpTimeout", 45))
+        .interface(|view| {
+            let timeouts = view.timeouts.expect("set");
+            assert_eq!((timeouts.tcp_established, timeouts.udp_stream), (432_000, 180));
+            assert_eq!(timeouts.udp, 45);
+        })
+        .ok(&format!("{modify}.TcpEstablishedTimeout=600"))
+        .interface(|view| {
+            let timeouts = view.timeouts.expect("set");
+            assert_eq!((timeouts.tcp_established, timeouts.udp), (600, 45));
+        })
+        .shows("DescribeNetworkInterfaces", "tcpEstablishedTimeout", "600")
+        .shows("DescribeNetworkInterfaces", "udpTimeout", "45")
+        .shows("DescribeNetworkInterfaces", "udpStreamTimeout", "")
+        .ok("RunInstances ImageId=ami-1 InstanceType=m5.large MinCount=1 MaxCount=1 \
+             NetworkInterface.1.DeviceIndex=0 NetworkInterface.1.SubnetId={subnet} \
+             NetworkInterface.1.ConnectionTrackingSpecification.UdpStreamTimeout=90")
+        .interface(|view| assert_eq!(view.timeouts.expect("set").udp_stream, 90));
+}
+
+#[test]
+fn prefixes() {
+    let create = "CreateNetworkInterface SubnetId={subnet}";
+    let assign = "AssignPrivateIpAddresses NetworkInterfaceId={eni}";
+    Scenario::with_subnet()
+        .make("eni", "networkInterfaceId", &format!("{create} Ipv4PrefixCount=2"))
+        .interface(|view| assert_eq!(view.addresses.len(), 1 + 32, "a prefix is all its addresses"))
+        .shows("DescribeNetworkInterfaces", "ipv4Prefix", "10.0.1.16/28 10.0.1.32/28")
+        .shows("DescribeNetworkInterfaces", "privateIpAddress", "10.0.1.4 10.0.1.4")
+        .shows(
+            "DescribeSubnets SubnetId.1={subnet}",
+            "availableIpAddressCount",
+            &(251 - 33).to_string(),
+        )
+        .shows(&format!("{assign} Ipv4Prefix.1=10.0.1.64/28"), "ipv4Prefix", "10.0.1.64/28")
+        .fails("InvalidIPAddress.InUse", &format!("{create} PrivateIpAddress=10.0.1.20"))
+        .fails("InvalidIPAddress.InUse", &format!("{create} Ipv4Prefix.1.Ipv4Prefix=10.0.1.64/28"))
+        .fails("InvalidParameterValue", &format!("{create} Ipv4Prefix.1.Ipv4Prefix=10.0.1.0/28"))
+        .fails("InvalidParameterValue", &format!("{create} Ipv4Prefix.1.Ipv4Prefix=10.0.1.65/28"))
+        .fails("InvalidParameterValue", &format!("{create} Ipv4Prefix.1.Ipv4Prefix=10.0.1.64/27"))
+        .fails("InvalidParameterValue", &format!("{create} Ipv4Prefix.1.Ipv4Prefix=10.0.2.16/28"))
+        .fails(
+            "InvalidParameterCombination",
+            &format!("{create} Ipv4Prefix.1.Ipv4Prefix=10.0.1.96/28 Ipv4PrefixCount=1"),
+        )
+        .fails(
+            "InvalidParameterValue",
+            &format!("{create} Ipv4Prefix.1.Ipv4Prefix=10.0.1.96/28 PrivateIpAddress=10.0.1.97"),
+        )
+        .ok("UnassignPrivateIpAddresses NetworkInterfaceId={eni} Ipv4Prefix.1=10.0.1.16/28")
+        .interface(|view| assert_eq!(view.addresses.len(), 1 + 32))
+        .fails(
+            "InvalidParameterValue",
+            "UnassignPrivateIpAddresses NetworkInterfaceId={eni} Ipv4Prefix.1=10.0.1.16/28",
+        )
+        .make("other", "networkInterfaceId", create)
+        .fails(
+            "InvalidParameterValue",
+            "AssignPrivateIpAddresses NetworkInterfaceId={other} PrivateIpAddress.1=10.0.1.33 \
+             AllowReassignment=true",
+        )
+        .ok("DeleteNetworkInterface NetworkInterfaceId={eni}")
+        .ok("DeleteNetworkInterface NetworkInterfaceId={other}")
+        .shows("DescribeSubnets SubnetId.1={subnet}", "availableIpAddressCount", "251")
+        .fails("InsufficientCidrBlocks", &format!("{create} Ipv4PrefixCount=15"))
+        .ok(&format!("{create} Ipv4PrefixCount=14"));
+}
+
+#[test]
+fn prefixes_count_against_the_types_limit() {
+    let run = |least: u32, prefixes: u32| {
+        format!(
+            "RunInstances ImageId=ami-1 InstanceType=m5.large MinCount={least} MaxCount=9 \
+             NetworkInterface.1.DeviceIndex=0 NetworkInterface.1.SubnetId={{subnet}} \
+             NetworkInterface.1.Ipv4PrefixCount={prefixes}"
+        )
+    };
+    Scenario::with_subnet()
+        .fails("PrivateIpAddressLimitExceeded", &run(1, 10))
+        .fails("InsufficientCidrBlocks", &run(2, 9))
+        .shows(&run(1, 4), "amiLaunchIndex", "0 1 2")
+        .name("eni", "networkInterfaceId")
+        .ok("AssignPrivateIpAddresses NetworkInterfaceId={eni} SecondaryPrivateIpAddressCount=5")
+        .fails(
+            "PrivateIpAddressLimitExceeded",
+            "AssignPrivateIpAddresses NetworkInterfaceId={eni} SecondaryPrivateIpAddressCount=1",
+        );
+}
+
+#[test]
+fn every_documented_filter_is_known() {
+    let mut scenario = Scenario::with_instance("m5.large");
+    for (name, value) in [
+        ("availability-zone-id", "usw2-az1"),
+        ("addresses.primary", "true"),
+        ("addresses.private-ip-address", "10.0.1.*"),
+        ("attachment.attach-time", "20*"),
+        ("attachment.delete-on-termination", "true"),
+        ("attachment.device-index", "0"),
+        ("attachment.instance-id", "i-?*"),
+        ("attachment.instance-owner-id", "123456789012"),
+        ("attachment.status", "attached"),
+        ("availability-zone", "us-west-2a"),
+        ("group-name", "app"),
+        ("interface-type", "interface"),
+        ("mac-address", "02:*"),
+        ("operator.managed", "false"),
+        ("owner-id", "123456789012"),
+        ("private-dns-name", "ip-10-0-1-4.us-west-2.compute.internal"),
+        ("requester-managed", "false"),
+        ("source-dest-check", "true"),
+        ("status", "in-use"),
+    ] {
+        scenario = scenario.shows(
+            &format!("DescribeNetworkInterfaces Filter.1.Name={name} Filter.1.Value.1={value}"),
+            "networkInterfaceId",
+            "{eth0}",
+        );
+    }
+    for name in ["ipv6-addresses.ipv6-address", "requester-id", "operator.principal"] {
+        scenario = scenario.shows(
+            &format!("DescribeNetworkInterfaces Filter.1.Name={name} Filter.1.Value.1=*"),
+            "networkInterfaceId",
+            "",
+        );
+    }
+}
+
+#[test]
+fn ipv6_needs_a_block() {
+    Scenario::with_subnet()
+        .fails(
+            "InvalidParameterValue",
+            "CreateNetworkInterface SubnetId={subnet} Ipv6AddressCount=1",
+        )
+        .fails(
+            "UnsupportedOperation",
+            "CreateNetworkInterface SubnetId={subnet} EnablePrimaryIpv6=true",
+        )
+        .fails("UnsupportedOperation", "CreateNetworkInterface SubnetId={subnet} Ipv6PrefixCount=1")
+        .fails(
+            "UnsupportedOperation",
+            "CreateNetworkInterface SubnetId={subnet} InterfaceType=efa",
+        );
+}
+
+#[test]
 fn permissions() {
     let permit = "CreateNetworkInterfacePermission NetworkInterfaceId={eth0}";
+    let describe = "DescribeNetworkInterfacePermissions";
     Scenario::with_instance("m5.large")
+        .make(
+            "perm",
+            "networkInterfacePermissionId",
+            &format!("{permit} AwsService=castle Permission=EIP-ASSOCIATE"),
+        )
+        .shows(
+            &format!(
+                "{describe} Filter.1.Name=network-interface-permission.aws-service \
+                 Filter.1.Value.1=cas*"
+            ),
+            "networkInterfacePermissionId",
+            "{perm}",
+        )
+        .fails("InvalidParameterValue", &format!("{describe} Filter.1.Name=x Filter.1.Value.1=x"))
+        .fails(
+            "InvalidPermissionID.NotFound",
+            &format!("{describe} NetworkInterfacePermissionId.1=eni-perm-1"),
+        )
+        .fails(
+            "DryRunOperation",
+            "DeleteNetworkInterfacePermission NetworkInterfacePermissionId={perm} DryRun=true",
+        )
+        .ok("DeleteNetworkInterfacePermission NetworkInterfacePermissionId={perm} Force=true")
+        .fails(
+            "InvalidPermissionID.NotFound",
+            "DeleteNetworkInterfacePermission NetworkInterfacePermissionId={perm}",
+        )
+        .fails(
+            "InvalidParameterCombination",
+            &format!("{permit} AwsAccountId=1 AwsService=a Permission=INSTANCE-ATTACH"),
+        )
         .shows(&format!("{permit} AwsAccountId=1 Permission=INSTANCE-ATTACH"), "state", "granted")
         .fails("InvalidParameterValue", &format!("{permit} AwsAccountId=1 Permission=CASTLE"))
         .fails("MissingParameter", &format!("{permit} Permission=INSTANCE-ATTACH"));
