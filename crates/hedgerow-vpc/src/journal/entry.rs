@@ -6,6 +6,10 @@
 pub enum Kind {
     /// A request was decided.
     Request = 1,
+    /// Attachments that hung and whose time had come were attached.
+    Settle = 2,
+    /// An attachment began to hang: the body has the seconds, a space and the answer.
+    Hold = 3,
 }
 
 /// Something that changed records, and what it takes to do it again the same way.
@@ -21,7 +25,7 @@ pub struct Entry {
     pub outcome: u32,
     /// The region it was signed for.
     pub region: String,
-    /// The form body.
+    /// The form body of a request.
     pub body: Vec<u8>,
 }
 
@@ -43,7 +47,9 @@ impl Entry {
     /// Takes an entry from the front of `bytes`; `None` where there is no whole one.
     pub fn decode(bytes: &mut &[u8]) -> Option<Entry> {
         let [kind] = take(bytes)?;
-        let kind = [Kind::Request].into_iter().find(|known| *known as u8 == kind)?;
+        let kind = [Kind::Request, Kind::Settle, Kind::Hold]
+            .into_iter()
+            .find(|known| *known as u8 == kind)?;
         let instant = u64::from_le_bytes(take(bytes)?);
         let mint = (u64::from_le_bytes(take(bytes)?), u32::from_le_bytes(take(bytes)?));
         let outcome = u32::from_le_bytes(take(bytes)?);

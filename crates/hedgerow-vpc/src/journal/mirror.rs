@@ -21,6 +21,7 @@ enum Subject {
     Subnet(String),
     Interface(u32),
     NatGateway(u32),
+    Database(String),
 }
 
 /// Whether the effect makes or changes its subject; otherwise it takes it away.
@@ -44,6 +45,8 @@ fn subject(effect: &Effect) -> (Subject, bool) {
         Effect::RemoveNatGateway { key } => (Subject::NatGateway(*key), false),
         Effect::PutInternetGateway { id, .. } => (Subject::InternetGateway(id.clone()), true),
         Effect::RemoveInternetGateway { id, .. } => (Subject::InternetGateway(id.clone()), false),
+        Effect::StartDatabase(view) => (Subject::Database(view.instance.clone()), true),
+        Effect::StopDatabase { instance } => (Subject::Database(instance.clone()), false),
     }
 }
 
@@ -59,6 +62,7 @@ fn removal(put: &Effect) -> Effect {
         Effect::PutNetworkAcl { vpc, acl } => Effect::RemoveNetworkAcl { vpc, key: acl.key },
         Effect::PutNatGateway { key, .. } => Effect::RemoveNatGateway { key },
         Effect::PutInternetGateway { id, vpc } => Effect::RemoveInternetGateway { id, vpc },
+        Effect::StartDatabase(view) => Effect::StopDatabase { instance: view.instance },
         removed => removed,
     }
 }

@@ -2,7 +2,8 @@
 
 use super::entry::{Entry, Kind};
 use super::mirror::Mirror;
-use crate::api::{self, Outcome, error::Ec2Error};
+use crate::api::{self, error::Ec2Error};
+use crate::effect::Effect;
 use crate::state::State;
 use crate::state::time::Timestamp;
 
@@ -24,13 +25,26 @@ pub(super) fn apply(
     mirror: Option<&mut Mirror>,
     entry: &Entry,
 ) -> Result<(), String> {
-    state.move_mint(entry.mint);
     let now = Timestamp(entry.instant);
-    let Outcome { action, effects, result, .. } = match entry.kind {
-        Kind::Request => api::answer(state, &entry.region, &entry.body, now),
+    let effects = match entry.kind {
+        Kind::Request => {
+            state.move_mint(entry.mint);
+            let outcome = api::answer(state, &entry.region, &entry.body, now);
+            if fingerprint(&outcome.result) != entry.outcome {
+                return Err(outcome.action);
+            }
+            outcome.effects
+        }
+        Kind::Settle => state.settle(now),
+        Kind::Hold => hold(state, entry, now).ok_or("a hanging attachment")?,
     };
     if let Some(mirror) = mirror {
         mirror.absorb(effects);
     }
-    if fingerprint(&result) == entry.outcome { Ok(()) } else { Err(action) }
+    Ok(())
+}
+
+fn hold(state: &mut State, entry: &Entry, now: Timestamp) -> Option<Vec<Effect>> {
+    let (seconds, answer) = std::str::from_utf8(&entry.body).ok()?.split_once(' ')?;
+    state.hold_attachment(&entry.region, answer, now, seconds.parse().ok()?)
 }
