@@ -39,6 +39,14 @@
 #define HR_IP_MORE_FRAGMENTS 0x2000
 #define HR_IP_OFFSET 0x1fff
 
+/* As struct ethhdr, which is packed and would be read byte by byte. */
+struct hr_ethernet {
+	__u8 destination[6] __attribute__((aligned(2)));
+	__u8 source[6] __attribute__((aligned(2)));
+	__be16 ethertype;
+};
+_Static_assert(sizeof(struct hr_ethernet) == sizeof(struct ethhdr), "no padding");
+
 /* linux/icmp.h drags in libc headers that -target bpf does not have. */
 struct hr_icmp {
 	__u8 type;
@@ -79,15 +87,15 @@ struct hr_packet {
 	__u8 tcp_flags;
 	__u8 more_fragments; /* 1: the datagram goes on in another fragment */
 	__u8 tag_in_frame;   /* 1: the tag is in the frame, not in skb metadata */
-	__u8 destination_mac[6];
-	__u8 source_mac[6];
-	__u8 pad[3];
+	__u8 pad;
+	__u8 destination_mac[6] __attribute__((aligned(2)));
+	__u8 source_mac[6] __attribute__((aligned(2)));
 };
 
 /* Ethernet and at most one 802.1Q tag, from skb metadata or from the frame itself. */
 static __always_inline __u32 hr_parse_ethernet(struct __sk_buff *skb, struct hr_packet *p)
 {
-	struct ethhdr eth;
+	struct hr_ethernet eth;
 	struct {
 		__be16 tci;
 		__be16 ethertype;
@@ -95,9 +103,9 @@ static __always_inline __u32 hr_parse_ethernet(struct __sk_buff *skb, struct hr_
 
 	if (HR_READ(skb, 0, &eth) < 0)
 		return HR_MALFORMED;
-	__builtin_memcpy(p->destination_mac, eth.h_dest, 6);
-	__builtin_memcpy(p->source_mac, eth.h_source, 6);
-	p->ethertype = bpf_ntohs(eth.h_proto);
+	__builtin_memcpy(p->destination_mac, eth.destination, 6);
+	__builtin_memcpy(p->source_mac, eth.source, 6);
+	p->ethertype = bpf_ntohs(eth.ethertype);
 	p->l3 = sizeof(eth);
 	p->vlan = HR_UNTAGGED;
 	p->tag_in_frame = 0;

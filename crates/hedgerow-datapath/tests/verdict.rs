@@ -1,6 +1,9 @@
 //! The eBPF evaluator says what [`hedgerow_core::sg::judge`] says: whole frames through the fabric
 //! program by `BPF_PROG_TEST_RUN`, random groups and packets, both gates, rule by rule.
 
+#[path = "verdict/subnets.rs"]
+mod subnets;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -35,7 +35,7 @@ struct hr_interface {
 	__be32 subnet;
 	__be32 mask;
 	__u16 vlan; /* of a branch, or HR_UNTAGGED */
-	__u8 mac[6];
+	__u8 mac[6] __attribute__((aligned(2)));
 	__u32 check;  /* source/destination check: 0 or 1 */
 	__u32 routes; /* its subnet's route table, or 0: the local route alone */
 	__u32 acl;    /* the combination that stands for its subnet's network ACL, or 0: none */
