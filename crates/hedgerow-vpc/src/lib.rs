@@ -14,6 +14,7 @@ pub(crate) mod dns;
 pub mod effect;
 pub mod journal;
 pub mod query;
+pub(crate) mod rds;
 pub mod server;
 pub mod state;
 pub mod wire;

@@ -169,6 +169,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     if let Some(resolver) = &options.dns_forward {
         server.forward_dns(resolver).map_err(anyhow::Error::msg)?;
     }
+    server.run_databases(&options.name, options.state.as_deref());
     if let Err(error) = server.rebuild().await {
         tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
         anyhow::bail!("make what the records say: {error}");

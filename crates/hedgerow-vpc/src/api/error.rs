@@ -35,7 +35,7 @@ impl Ec2Error {
             "DryRunOperation" => 412,
             "UnauthorizedOperation" => 403,
             "AuthFailure" => 401,
-            "ResourceNotFoundException" => 404,
+            "ResourceNotFoundException" | "DBInstanceNotFound" | "DBSubnetGroupNotFoundFault" => 404,
             "InternalError" => 500,
             "RequestLimitExceeded" => 503,
             _ => 400,

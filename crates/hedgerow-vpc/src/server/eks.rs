@@ -61,7 +61,7 @@ impl Form {
         let Some(answer) = server.ask(region, self.body()).await else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
-        let Answer { status, request, body } = answer;
+        let Answer { status, request, body, .. } = answer;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();

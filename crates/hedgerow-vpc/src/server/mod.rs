@@ -15,6 +15,7 @@ mod http;
 mod imds;
 mod metadata;
 mod metrics;
+mod rds;
 mod role_keys;
 mod services;
 mod tokens;
@@ -36,6 +37,7 @@ use crate::dns::Forwarder;
 use crate::effect::{Effect, VpcView};
 use crate::journal::mirror::Mirror;
 use crate::journal::{Journal, Opened};
+use crate::rds::Databases;
 use crate::state::State;
 use crate::state::time::Timestamp;
 use crate::wire::Wire;
@@ -66,6 +68,8 @@ pub struct Server {
     /// Listeners inside each VPC, by its key.
     listeners: Mutex<BTreeMap<u32, Vec<AbortHandle>>>,
     requests: AtomicU64,
+    /// Servers of databases; set by [`Server::run_databases`].
+    databases: OnceLock<Databases>,
     /// Absent where records go with the process.
     journal: Option<Journal>,
     /// What the wire was asked to be; empty without one.
@@ -111,6 +115,7 @@ impl Server {
             forwarder: OnceLock::new(),
             listeners: Mutex::default(),
             requests: AtomicU64::new(0),
+            databases: OnceLock::new(),
             journal: None,
             mirror: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -130,6 +135,7 @@ impl Server {
         for (_, tasks) in std::mem::take(&mut *lock(&self.listeners)) {
             tasks.iter().for_each(AbortHandle::abort);
         }
+        self.end_databases();
         if let Some(wire) = &self.wire {
             wire.shutdown();
         }
@@ -191,12 +197,15 @@ impl Server {
                 tasks.iter().for_each(AbortHandle::abort);
             }
         }
+        let stopped = self.stop_databases(effects);
         wire.apply(effects).await.map_err(|error| error.to_string())?;
         for effect in effects {
             if let Effect::PutVpc(vpc) = effect {
                 self.open_services(wire, vpc).await?;
             }
         }
+        self.start_databases(effects);
+        stopped.await;
         Ok(())
     }
 

@@ -55,6 +55,9 @@ impl Server {
             let before = turn.as_ref().map(|_| state.checkpoint());
             let (value, effects) = act(&mut state, self.instant());
             let entries = state.take_entries();
+            if !wire {
+                self.start_databases(&effects);
+            }
             let step = match wire && !effects.is_empty() {
                 true => Step::CarryOut(Pending { effects, entries, before }),
                 false => Step::Noted(self.note(&state, &[], &entries)),

@@ -1,0 +1,142 @@
+//! Runs the servers that [`crate::state`]'s databases are: one task holds them all and follows the
+//! effects, one task per server starts it, watches it, ends it.
+//!
+//! ```text
+//!   Effect::StartDatabase ──► supervisor ──► server (PostgreSQL in the database's namespace)
+//!   Effect::StopDatabase        ▲   └──────── "creating" is now "available" or "failed" ──► API
+//! ```
+
+mod server;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::effect::{DatabaseView, Effect};
+use crate::state::rds::Status;
+
+/// Where servers run, and where their files are.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Name of the VPC process, as in `hr.NAME.…`.
+    pub name: String,
+    /// Folder of all databases; one folder in it each.
+    pub folder: PathBuf,
+    /// Whether data stay there when the process ends.
+    pub keep: bool,
+}
+
+/// What became of a server: region, namespace, status.
+pub(crate) type News = (String, String, Status);
+
+/// One thing asked of the supervisor.
+enum Command {
+    Start(DatabaseView),
+    Stop { instance: String, done: oneshot::Sender<()> },
+    StopAll(oneshot::Sender<()>),
+}
+
+/// The databases of this process.
+pub(crate) struct Databases {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// A server's task.
+struct Running {
+    /// Says whether its folder goes too.
+    stop: oneshot::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Databases {
+    /// Starts the supervisor; without a configuration it starts no servers and says so.
+    pub fn start(config: Option<Config>, news: mpsc::UnboundedSender<News>) -> Self {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        tokio::spawn(supervise(inbox, config, news));
+        Self { commands }
+    }
+
+    /// Starts the servers that `effects` ask for; does not wait for them.
+    pub fn start_all(&self, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::StartDatabase(view) = effect {
+                let _at_the_end = self.commands.send(Command::Start(view.clone()));
+            }
+        }
+    }
+
+    /// Ends the servers that `effects` do away with; each of what it returns comes when one is gone.
+    pub fn stop_all(&self, effects: &[Effect]) -> Vec<oneshot::Receiver<()>> {
+        let stop = |effect: &Effect| {
+            let Effect::StopDatabase { instance } = effect else { return None };
+            let (done, ended) = oneshot::channel();
+            let _at_the_end =
+                self.commands.send(Command::Stop { instance: instance.clone(), done });
+            Some(ended)
+        };
+        effects.iter().filter_map(stop).collect()
+    }
+
+    /// Ends every server and the supervisor; returns when they are gone.
+    pub async fn shutdown(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.commands.send(Command::StopAll(done)).is_ok() {
+            let _gone = ended.await;
+        }
+    }
+}
+
+async fn supervise(
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    config: Option<Config>,
+    news: mpsc::UnboundedSender<News>,
+) {
+    let config = config.as_ref();
+    if let Some(config) = config.filter(|config| !config.keep) {
+        // Left by a process of our name that was killed; the namespaces are ours now.
+        let _absent = std::fs::remove_dir_all(&config.folder);
+    }
+    let mut running: BTreeMap<String, Running> = BTreeMap::new();
+    while let Some(command) = inbox.recv().await {
+        match (command, config) {
+            (Command::Start(view), None) => {
+                let _nobody_listens = news.send((view.region, view.instance, Status::Stopped));
+            }
+            (Command::Start(view), Some(config)) => {
+                // Only where an effect is taken back: the server that was to go stays.
+                if let Some(server) = running.remove(&view.instance) {
+                    end(server, false).await;
+                }
+                let (stop, stopped) = oneshot::channel();
+                let instance = view.instance.clone();
+                let task = server::run(config.clone(), view, stopped, news.clone());
+                running.insert(instance, Running { stop, task: tokio::spawn(task) });
+            }
+            (Command::Stop { instance, done }, _) => {
+                if let Some(server) = running.remove(&instance) {
+                    end(server, true).await;
+                }
+                let _nobody_waits = done.send(());
+            }
+            (Command::StopAll(done), _) => {
+                for (_, server) in std::mem::take(&mut running) {
+                    end(server, config.is_none_or(|config| !config.keep)).await;
+                }
+                // Empty now; absent if there never was a database.
+                let _absent = config.map(|config| std::fs::remove_dir(&config.folder));
+                let _nobody_waits = done.send(());
+                return;
+            }
+        }
+    }
+}
+
+/// Ends a server, and with `remove` its data.
+async fn end(server: Running, remove: bool) {
+    let _ended_already = server.stop.send(remove);
+    if let Err(error) = server.task.await {
+        tracing::error!(%error, "a database's task ended badly");
+    }
+}
