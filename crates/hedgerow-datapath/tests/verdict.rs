@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use aya::programs::{TestRun, TestRunOptions};
 use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::{
-    Direction, Group, GroupId, ICMP, Packet, Peer, Rule, RuleId, TCP, Traffic, UDP, judge,
+    Direction, Group, GroupId, ICMP, Packet, Peer, Rule, RuleId, TCP, Traffic, UDP, judge, tracks,
 };
 use hedgerow_datapath::fabric::{Event, Events, Fabric, Interface, Place, ROUTER_MAC, Timeouts};
 use proptest::prelude::*;
@@ -154,6 +154,8 @@ struct Bench {
     next_key: u32,
     judged: usize,
     seen: BTreeMap<Reason, usize>,
+    /// Flows that ended with their rules, and that did not.
+    outlived: [usize; 2],
 }
 
 impl Bench {
@@ -161,7 +163,15 @@ impl Bench {
         let mut fabric = Fabric::load().expect("load the fabric (root?)");
         let events = fabric.take_events().expect("events");
         let clock = Instant::now();
-        Self { fabric, events, clock, next_key: 1, judged: 0, seen: BTreeMap::new() }
+        Self {
+            fabric,
+            events,
+            clock,
+            next_key: 1,
+            judged: 0,
+            seen: BTreeMap::new(),
+            outlived: [0; 2],
+        }
     }
 
     fn interface(&mut self, vpc: u32, end: &(Ipv4Addr, BTreeSet<usize>)) -> u32 {
@@ -254,6 +264,28 @@ fn expected(scene: &Scene, groups: &[Group], sent: &Sent) -> (Reason, [Option<Ru
     }
 }
 
+/// What becomes of an allowed flow when all rules go: it lives on where both ends track it.
+fn without_rules(scene: &Scene, groups: &[Group], sent: &Sent) -> Reason {
+    let (from, to) = (&scene.sender, &scene.receivers[sent.to]);
+    let tracks =
+        |own: &(Ipv4Addr, BTreeSet<usize>), peer: &(Ipv4Addr, BTreeSet<usize>), direction| {
+            let packet = Packet {
+                protocol: sent.protocol,
+                port: sent.port,
+                peer: peer.0,
+                peer_groups: peer.1.iter().copied().map(group_id).collect(),
+            };
+            tracks(own.1.iter().map(|number| &groups[*number]), direction, &packet)
+        };
+    if !tracks(from, to, Direction::Egress) {
+        Reason::EgressGroups
+    } else if !tracks(to, from, Direction::Ingress) {
+        Reason::IngressGroups
+    } else {
+        Reason::Allowed
+    }
+}
+
 fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
     bench.clock += Duration::from_secs(10);
     let vpc = bench.next_key;
@@ -267,6 +299,7 @@ fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
     let receivers: Vec<u32> = scene.receivers.iter().map(|end| bench.interface(vpc, end)).collect();
     // Protocols without ports have one flow per pair of addresses.
     let mut tracked = BTreeSet::new();
+    let mut flows = Vec::new();
     for (number, sent) in scene.packets.iter().enumerate() {
         if number == scene.packets.len() / 2 {
             let (changed, rules) = &scene.change;
@@ -295,8 +328,23 @@ fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
         if allowed && !matches!(sent.protocol, TCP | UDP | ICMP) {
             tracked.insert((sent.protocol, sent.to));
         }
+        if allowed {
+            let later = without_rules(scene, &groups, sent);
+            flows.push((frame(scene.sender.0, to, sent, number as u16), later));
+        }
         bench.judged += 1;
         *bench.seen.entry(reason).or_default() += 1;
+    }
+    for number in 0..groups.len() {
+        bench.fabric.put_group(vpc, group(number, &[]), bench.clock).expect("put group");
+    }
+    for (frame, later) in flows {
+        let (_, events) = bench.send(&frame);
+        let seen = events.first().map_or(Reason::Allowed, |event| event.reason);
+        // ICMP that asks nothing is never tracked.
+        let icmp_error = frame[23] == ICMP && !matches!(frame[34], 0 | 8 | 13);
+        prop_assert_eq!(seen, if icmp_error { seen } else { later }, "{:?}", frame);
+        bench.outlived[usize::from(later == Reason::Allowed)] += 1;
     }
     for key in receivers.into_iter().chain([sender]) {
         bench.fabric.remove_interface(key, bench.clock).expect("remove interface");
@@ -319,6 +367,7 @@ fn ebpf_judges_like_the_plain_function() {
     if let Err(error) = result {
         panic!("{error}");
     }
+    assert!(bench.outlived.iter().all(|flows| *flows >= 20), "both: {:?}", bench.outlived);
     assert!(bench.judged >= 5_000, "enough packets were judged: {}", bench.judged);
     for reason in [Reason::Allowed, Reason::EgressGroups, Reason::IngressGroups] {
         let seen = bench.seen.get(&reason).copied().unwrap_or(0);

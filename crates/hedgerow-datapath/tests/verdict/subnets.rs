@@ -45,7 +45,7 @@ fn edge_rules() -> impl Strategy<Value = Rules> {
     ]);
     let routes = proptest::collection::vec((prefix(), leads), 0..8).prop_map(|mut routes| {
         routes.push(("10.0.0.0/8".parse().expect("prefix"), Leads::Local));
-        let once: BTreeMap<_, _> = routes.into_iter().map(|(prefix, to)| (prefix, to)).collect();
+        let once: BTreeMap<_, _> = routes.into_iter().collect();
         once.into_iter().collect()
     });
     (routes, entries(), entries())
