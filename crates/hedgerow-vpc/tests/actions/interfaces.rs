@@ -436,3 +436,26 @@ fn permissions() {
         .fails("InvalidParameterValue", &format!("{permit} AwsAccountId=1 Permission=CASTLE"))
         .fails("MissingParameter", &format!("{permit} Permission=INSTANCE-ATTACH"));
 }
+
+#[test]
+fn what_a_service_manages_is_not_its_owners_to_change() {
+    let managed = "DescribeNetworkInterfaces Filter.1.Name=requester-managed Filter.1.Value.1=true";
+    Scenario::with_subnet()
+        .ok("CreateNatGateway SubnetId={subnet} ConnectivityType=private")
+        .make("eni", "networkInterfaceId", managed)
+        .fails("AuthFailure", "DeleteNetworkInterface NetworkInterfaceId={eni}")
+        .fails(
+            "AuthFailure",
+            "ModifyNetworkInterfaceAttribute NetworkInterfaceId={eni} Description.Value=mine",
+        )
+        .fails(
+            "AuthFailure",
+            "AssignPrivateIpAddresses NetworkInterfaceId={eni} SecondaryPrivateIpAddressCount=1",
+        )
+        .fails(
+            "AuthFailure",
+            "RunInstances ImageId=ami-1 InstanceType=m5.large MinCount=1 MaxCount=1 \
+             NetworkInterface.1.DeviceIndex=0 NetworkInterface.1.NetworkInterfaceId={eni}",
+        )
+        .ok("CreateTags ResourceId.1={eni} Tag.1.Key=a Tag.1.Value=b");
+}
