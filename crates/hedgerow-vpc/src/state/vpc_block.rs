@@ -66,8 +66,8 @@ pub(crate) fn associate(
     Ok(ChangedBlock { vpc_id: id, cidr_block_association })
 }
 
-/// A block cannot become local while a route leads elsewhere for it or for all around it within
-/// private space; EC2 refuses the block itself or a larger one in any of the VPC's tables.
+/// `CidrConflict` where a table of the VPC has a route for the block or for a part of it: such a block
+/// "must not be the same or larger than the CIDR range of a route" (VPC User Guide).
 fn check_routes(region: &Region, vpc: &str, block: Ipv4Prefix) -> Result<(), Ec2Error> {
     let mut tables = region.route_tables.values().filter(|table| table.vpc == vpc);
     let taken = tables.find(|table| {
