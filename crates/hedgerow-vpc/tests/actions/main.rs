@@ -14,4 +14,5 @@ mod routes;
 mod rules;
 mod scenario;
 mod services;
+mod tags;
 mod trunks;
