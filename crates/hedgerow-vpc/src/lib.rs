@@ -12,9 +12,11 @@
 pub mod api;
 pub(crate) mod dns;
 pub mod effect;
+pub mod iam;
 pub mod journal;
 pub mod query;
 pub(crate) mod rds;
 pub mod server;
 pub mod state;
+pub mod weather;
 pub mod wire;

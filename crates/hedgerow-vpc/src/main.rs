@@ -2,14 +2,16 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use hedgerow_vpc::api::ACTIONS;
+use hedgerow_vpc::iam::Keys;
 use hedgerow_vpc::journal::{self, Journal};
 use hedgerow_vpc::server::Server;
 use hedgerow_vpc::state::{Quotas, State};
+use hedgerow_vpc::weather::WeatherFlags;
 use hedgerow_vpc::wire::{Wire, WireConfig, sweep};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,6 +82,11 @@ struct Run {
     /// --groups-per-interface at most 1,000, as at EC2.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rules_per_group: u16,
+    /// Bind access keys to IAM policies: a JSON object from access key ids to policy documents.
+    #[arg(long, value_name = "FILE")]
+    iam: Option<PathBuf>,
+    #[command(flatten)]
+    weather: WeatherFlags,
     /// Write the process id here once the API answers; removed at the end.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -142,6 +149,8 @@ async fn run(options: Run) -> anyhow::Result<()> {
     };
     quotas.check().context("read --groups-per-interface and --rules-per-group")?;
     let seed = options.seed.map_or_else(random_seed, Ok)?;
+    let weather = options.weather.config(seed).context("set up the weather")?;
+    let keys = options.iam.as_deref().map(read_keys).transpose()?;
     let fresh = State::new(seed, quotas);
     // Before the wire: a directory that cannot be used leaves nothing behind.
     let opened = match options.keep.directory.clone() {
@@ -165,14 +174,20 @@ async fn run(options: Run) -> anyhow::Result<()> {
         Some(opened) => Server::with_journal(opened, wire),
         None => Server::new(fresh, wire),
     };
+    server.run_databases(&options.name, options.keep.directory.as_deref());
     // Before anything has DNS.
     if let Some(resolver) = &options.dns_forward {
         server.forward_dns(resolver).map_err(anyhow::Error::msg)?;
     }
-    server.run_databases(&options.name, options.state.as_deref());
     if let Err(error) = server.rebuild().await {
         tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
         anyhow::bail!("make what the records say: {error}");
+    }
+    if let Some(keys) = keys {
+        server.set_keys(keys);
+    }
+    if let Some(weather) = weather {
+        server.set_weather(Some(weather));
     }
     if let Some(path) = &options.flow_log {
         server.log_flows(path).with_context(|| format!("open the flow log {}", path.display()))?;
@@ -196,6 +211,12 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
     drop(pid_file);
     Ok(())
+}
+
+fn read_keys(path: &Path) -> anyhow::Result<Keys> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("read the access keys' policies from {}", path.display()))?;
+    Keys::parse(&text).with_context(|| format!("the access keys' policies in {}", path.display()))
 }
 
 /// Keeps other processes from using the name as long as this one lives: what is left of the name is

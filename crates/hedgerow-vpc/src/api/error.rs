@@ -36,8 +36,8 @@ impl Ec2Error {
             "UnauthorizedOperation" => 403,
             "AuthFailure" => 401,
             "ResourceNotFoundException" | "DBInstanceNotFound" | "DBSubnetGroupNotFoundFault" => 404,
-            "InternalError" => 500,
-            "RequestLimitExceeded" => 503,
+            "InternalError" | "InsufficientInstanceCapacity" => 500,
+            "RequestLimitExceeded" | "ServiceUnavailable" | "Unavailable" => 503,
             _ => 400,
         }
     }

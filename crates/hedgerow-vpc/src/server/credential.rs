@@ -14,6 +14,15 @@ pub(super) fn region(authorization: Option<&str>) -> &str {
         .unwrap_or(DEFAULT_REGION)
 }
 
+/// The access key id in an `Authorization` header; `None` without a signature.
+pub(super) fn access_key(authorization: Option<&str>) -> Option<&str> {
+    let (_, rest) = authorization?.split_once("Credential=")?;
+    let scope = rest.split([',', ' ']).next()?;
+    // The scope is KEY/DATE/REGION/SERVICE/aws4_request.
+    let (key, _) = scope.split_once('/')?;
+    Some(key).filter(|key| !key.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +39,7 @@ mod tests {
         ] {
             assert_eq!(region(header), want);
         }
+        assert_eq!(access_key(Some(signed)), Some("a"));
+        assert_eq!(access_key(Some("Credential=x")), None);
     }
 }

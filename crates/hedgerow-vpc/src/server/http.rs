@@ -18,7 +18,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Server, credential, eks, lock, zones};
+use super::climate::{Caller, Reply};
+use super::{Answer, Server, admin, credential, eks, lock, zones};
 
 /// Connections of one listener at a time; more wait to be accepted.
 pub(super) const MAX_CONNECTIONS: usize = 2_048;
@@ -50,6 +51,15 @@ impl Connection {
     pub fn set_ttl(&self, ttl: u8) {
         if let Err(error) = self.socket.set_ttl(ttl.into()) {
             tracing::warn!(%error, peer = %self.peer, ttl, "set the IP TTL of a connection");
+        }
+    }
+}
+
+impl Connection {
+    /// Closes the connection at once: what is sent from now on reaches nobody.
+    fn close(&self) {
+        if let Err(error) = self.socket.shutdown(std::net::Shutdown::Both) {
+            tracing::debug!(%error, peer = %self.peer, "close a connection");
         }
     }
 }
@@ -135,6 +145,7 @@ pub(super) fn api_routes(server: Arc<Server>) -> Router {
         .route("/", post(ec2))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
+        .merge(admin::routes())
         .merge(eks::routes())
         .merge(zones::routes())
         .with_state(server)
@@ -152,15 +163,26 @@ pub(super) async fn read_body(body: Body) -> Result<Bytes, Response> {
     }
 }
 
-async fn ec2(Shared(server): Shared<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
+async fn ec2(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let body = match read_body(body).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let answer = server.ask(credential::region(authorization), body).await;
-    let Some(Answer { status, request, body }) = answer else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    let region = credential::region(authorization).to_owned();
+    let key = credential::access_key(authorization).map(str::to_owned);
+    let Answer { status, request, body } = match server.ask_as(Caller { region, key }, body).await {
+        Reply::Answer(answer) => answer,
+        Reply::Lost => {
+            connection.close();
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+        Reply::Failed => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, body).into_response();

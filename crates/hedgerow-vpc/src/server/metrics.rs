@@ -12,8 +12,9 @@ use prometheus_client::registry::Registry;
 use super::lock;
 use crate::wire::Counters;
 
-/// How many names of actions that are not built are kept apart; clients choose them.
-const UNKNOWN_ACTIONS: usize = 200;
+/// How many names of actions that are not built, and of access keys, are kept apart; clients choose
+/// them.
+const UNKNOWN_NAMES: usize = 200;
 /// Longest such name kept.
 const UNKNOWN_LENGTH: usize = 64;
 
@@ -25,6 +26,13 @@ struct Call {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PrincipalCall {
+    action: String,
+    /// Access key id, `anonymous` without a signature, `other` beyond the first of them.
+    principal: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Verdict {
     reason: &'static str,
 }
@@ -32,15 +40,20 @@ struct Verdict {
 pub(super) struct Metrics {
     registry: Registry,
     calls: Family<Call, Counter>,
+    principal_calls: Family<PrincipalCall, Counter>,
     verdicts: Family<Verdict, Counter>,
     lost: Counter,
     unknown: Mutex<BTreeSet<String>>,
+    principals: Mutex<BTreeSet<String>>,
 }
 
 impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("hedgerow_vpc");
         let calls = Family::<Call, Counter>::default();
+        let principal_calls = Family::<PrincipalCall, Counter>::default();
+        let help = "API calls by action and access key id";
+        registry.register("principal_calls", help, principal_calls.clone());
         let verdicts = Family::<Verdict, Counter>::default();
         let lost = Counter::default();
         registry.register("calls", "API calls by action and error code", calls.clone());
@@ -48,29 +61,24 @@ impl Metrics {
         registry.register("packets", help, verdicts.clone());
         let help = "Verdicts of which no flow record was kept";
         registry.register("lost_flow_records", help, lost.clone());
-        Self { registry, calls, verdicts, lost, unknown: Mutex::default() }
+        let (unknown, principals) = Default::default();
+        Self { registry, calls, principal_calls, verdicts, lost, unknown, principals }
     }
 
     /// Counts a call; `code` is empty where it succeeded.
     pub fn count(&self, action: &str, known: bool, code: &str) {
-        let action = if known { action } else { self.bounded(action) };
+        let action = if known { action } else { bounded(&self.unknown, action) };
         let code = if code.is_empty() { "OK" } else { code };
         let call = Call { action: action.to_owned(), code: code.to_owned() };
         self.calls.get_or_create(&call).inc();
     }
 
-    /// The name, unless clients sent too many different ones already.
-    fn bounded<'a>(&self, action: &'a str) -> &'a str {
-        let mut seen = lock(&self.unknown);
-        let plain = action.len() <= UNKNOWN_LENGTH
-            && !action.is_empty()
-            && action.bytes().all(|b| b.is_ascii_alphanumeric());
-        if plain && (seen.contains(action) || seen.len() < UNKNOWN_ACTIONS) {
-            seen.insert(action.to_owned());
-            action
-        } else {
-            "other"
-        }
+    /// Counts a call of an access key.
+    pub fn count_principal(&self, action: &str, known: bool, key: Option<&str>) {
+        let name = if known { action } else { bounded(&self.unknown, action) };
+        let principal = key.map_or("anonymous", |key| bounded(&self.principals, key));
+        let call = PrincipalCall { action: name.to_owned(), principal: principal.to_owned() };
+        self.principal_calls.get_or_create(&call).inc();
     }
 
     /// Everything in the OpenMetrics text format.
@@ -85,5 +93,19 @@ impl Metrics {
             Ok(()) => out,
             Err(error) => format!("# {error}\n"),
         }
+    }
+}
+
+/// The name, unless clients sent too many different ones already.
+fn bounded<'a>(seen: &Mutex<BTreeSet<String>>, name: &'a str) -> &'a str {
+    let mut seen = lock(seen);
+    let plain = name.len() <= UNKNOWN_LENGTH
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric());
+    if plain && (seen.contains(name) || seen.len() < UNKNOWN_NAMES) {
+        seen.insert(name.to_owned());
+        name
+    } else {
+        "other"
     }
 }

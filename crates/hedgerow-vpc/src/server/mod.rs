@@ -6,6 +6,8 @@
 //!   VPC .254:80    ─┘       └► imds   └─► wire (effects queued under the lock, awaited outside)
 //! ```
 
+mod admin;
+mod climate;
 mod credential;
 mod eks;
 mod flow_log;
@@ -40,7 +42,9 @@ use crate::journal::{Journal, Opened};
 use crate::rds::Databases;
 use crate::state::State;
 use crate::state::time::Timestamp;
+use crate::weather::Fate;
 use crate::wire::Wire;
+use climate::{Call, Caller, Climate, Reply};
 pub(crate) use http::{Open, Place};
 use metrics::Metrics;
 pub use role_keys::Principal;
@@ -61,6 +65,7 @@ pub struct Server {
     /// Absent in records-only mode.
     wire: Option<Wire>,
     metrics: Metrics,
+    climate: Climate,
     tokens: tokens::Tokens,
     role_keys: role_keys::RoleKeys,
     /// Whom the DNS of the VPCs asks for names that it does not know; nobody if never set.
@@ -110,6 +115,7 @@ impl Server {
             state: Mutex::new(state),
             wire,
             metrics: Metrics::new(),
+            climate: Climate::new(),
             tokens: tokens::Tokens::default(),
             role_keys: role_keys::RoleKeys::default(),
             forwarder: OnceLock::new(),
@@ -125,6 +131,7 @@ impl Server {
 
     /// Serves the API, `/metrics` and `/healthz` on `listener` until the task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        self.settle_later();
         http::serve(listener, http::api_routes(self), http::MAX_CONNECTIONS).await;
     }
 
@@ -146,11 +153,13 @@ impl Server {
     }
 
     /// Answers one request of the query protocol. Not to be dropped half-way: see [`Self::ask`].
-    async fn answer(self: Arc<Self>, region: String, body: Bytes) -> Answer {
+    async fn answer(self: Arc<Self>, caller: Caller, body: Bytes, fate: Fate) -> Answer {
+        let Caller { region, key } = caller;
         let reads = api::asked(&body).is_some_and(api::Action::only_reads);
         let changes = !reads || self.state().region(&region).is_none();
         let done = self.transact(changes, |state, now| {
-            let mut outcome = api::answer(state, &region, &body, now);
+            let call = Call { region: &region, key: key.as_deref(), body: &body };
+            let mut outcome = self.climate.decide(state, &call, now, &fate);
             let effects = std::mem::take(&mut outcome.effects);
             (outcome, effects)
         });
@@ -165,9 +174,11 @@ impl Server {
             if let Some((action, token)) = remembered {
                 self.state().forget(&region, action, token);
             }
+            self.climate.taken_back(&self.state());
         }
         let request = self.request_id();
         let known = api::find(&action).is_some();
+        self.metrics.count_principal(&action, known, key.as_deref());
         match result {
             Ok(fields) => {
                 self.metrics.count(&action, known, "");
@@ -183,7 +194,11 @@ impl Server {
 
     /// Answers in a task of its own, so that a client that goes away leaves nothing half done.
     async fn ask(self: &Arc<Self>, region: &str, body: Bytes) -> Option<Answer> {
-        tokio::spawn(Arc::clone(self).answer(region.to_owned(), body)).await.ok()
+        let caller = Caller { region: region.to_owned(), key: None };
+        match self.ask_as(caller, body).await {
+            Reply::Answer(answer) => Some(answer),
+            Reply::Lost | Reply::Failed => None,
+        }
     }
 
     /// Carries effects out and opens or closes the services of VPCs that came or went.

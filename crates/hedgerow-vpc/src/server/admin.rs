@@ -1,0 +1,128 @@
+//! The admin's side of weather and access; answers only clients on this machine.
+//!
+//! ```text
+//!   GET, PUT, DELETE /_hedgerow/weather      the weather as JSON; PUT begins it anew
+//!   GET              /_hedgerow/iam          every bound key with its policy document
+//!   GET, PUT, DELETE /_hedgerow/iam/KEY      one key's policy document
+//! ```
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use serde_json::{Map, Value, json};
+
+use super::Server;
+use super::http::{Connection, read_body};
+use crate::weather::Config;
+
+/// The routes, to be given the server.
+pub(super) fn routes() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/_hedgerow/weather", get(weather).put(set_weather).delete(clear_weather))
+        .route("/_hedgerow/iam", get(keys))
+        .route("/_hedgerow/iam/{key}", get(policy).put(bind).delete(unbind))
+}
+
+type Answer = Result<Response, Response>;
+
+/// Instances reach the API too, but not this part of it.
+fn local(connection: &Connection) -> Result<(), Response> {
+    if connection.peer.is_loopback() { Ok(()) } else { Err(StatusCode::FORBIDDEN.into_response()) }
+}
+
+fn document(value: &Value) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (kind, format!("{value:#}\n")).into_response()
+}
+
+fn bad(error: impl std::fmt::Display) -> Response {
+    (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+}
+
+async fn text(body: Body) -> Result<String, Response> {
+    String::from_utf8(read_body(body).await?.to_vec()).map_err(bad)
+}
+
+async fn weather(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+) -> Answer {
+    local(&connection)?;
+    let config = server.climate.config().unwrap_or_default();
+    Ok(document(&serde_json::to_value(config).map_err(bad)?))
+}
+
+async fn set_weather(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+    body: Body,
+) -> Answer {
+    local(&connection)?;
+    let config = Config::parse(&text(body).await?).map_err(bad)?;
+    server.set_weather(Some(config));
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn clear_weather(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+) -> Answer {
+    local(&connection)?;
+    server.set_weather(None);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn keys(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+) -> Answer {
+    local(&connection)?;
+    let all: Map<String, Value> = server.climate.keys(|keys| {
+        keys.iter().map(|(key, policy)| (key.to_owned(), policy.source().clone())).collect()
+    });
+    Ok(document(&json!(all)))
+}
+
+async fn policy(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+    Path(key): Path<String>,
+) -> Answer {
+    local(&connection)?;
+    let found = server.climate.keys(|keys| keys.get(&key).map(|policy| policy.source().clone()));
+    found.as_ref().map(document).ok_or_else(|| unbound(&key))
+}
+
+fn unbound(key: &str) -> Response {
+    let message = format!("The access key {key} is bound to no policy; it may do everything\n");
+    (StatusCode::NOT_FOUND, message).into_response()
+}
+
+async fn bind(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+    Path(key): Path<String>,
+    body: Body,
+) -> Answer {
+    local(&connection)?;
+    let text = text(body).await?;
+    server.climate.keys(|keys| keys.bind(&key, &text)).map_err(bad)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn unbind(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+    Path(key): Path<String>,
+) -> Answer {
+    local(&connection)?;
+    match server.climate.keys(|keys| keys.unbind(&key)) {
+        true => Ok(StatusCode::NO_CONTENT.into_response()),
+        false => Err(unbound(&key)),
+    }
+}
