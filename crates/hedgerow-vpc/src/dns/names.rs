@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::Found;
 use crate::state::instance::primary;
+use crate::state::rds::Database;
 use crate::state::vpc::Vpc;
 use crate::state::{Region, State};
 
@@ -24,6 +25,7 @@ pub(crate) fn find(state: &State, vpc: u32, name: &str) -> Found {
         Some((_, vpc)) if !vpc.dns_support => Found::Off,
         Some((region, vpc)) => in_zones(region, vpc, name)
             .or_else(|| of_instance(region, vpc, name))
+            .or_else(|| of_database(region, name))
             .or_else(|| backwards(region, vpc, name))
             .unwrap_or(Found::Elsewhere),
         None => Found::Off,
@@ -70,6 +72,26 @@ fn of_instance(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
         Some(address) => Found::Addresses(vec![address]),
         None => Found::Absent { zone: domain },
     })
+}
+
+/// Names of databases, which every VPC of the region can resolve.
+fn of_database(region: &Region, name: &str) -> Option<Found> {
+    let zone = format!("{}.rds.amazonaws.com", region.name());
+    name.strip_suffix(zone.as_str())?.strip_suffix('.')?;
+    let mut databases = region.databases.values();
+    let found = databases.find(|database| database_name(region, database) == name);
+    let interface = found.and_then(|database| region.interfaces.get(&database.interface));
+    Some(match interface {
+        Some(interface) => Found::Addresses(vec![interface.primary()]),
+        None => Found::Absent { zone },
+    })
+}
+
+/// The name of a database's endpoint: `ID.…us-west-2.rds.amazonaws.com`.
+fn database_name(region: &Region, database: &Database) -> String {
+    let unique = database.resource.trim_start_matches("db-");
+    let name = format!("{}.{unique}.{}.rds.amazonaws.com", database.id, region.name());
+    name.to_ascii_lowercase()
 }
 
 /// What instances' names in the region end with; us-east-1 is older than regional names.

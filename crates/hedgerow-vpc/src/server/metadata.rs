@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use base64::Engine;
 
 use crate::state::instance::{Instance, MetadataOptions, PROFILE_ID};
+use crate::state::instance_types::architecture;
 use crate::state::interface::Interface;
 use crate::state::mint::format_mac;
 use crate::state::time::Timestamp;
@@ -91,6 +92,9 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
         put(&format!("meta-data/{name}"), text);
     }
     put("dynamic/instance-identity/document", identity(region, instance, address));
+    if let Some(public) = region.public_of(&primary.id) {
+        put("meta-data/public-ipv4", public.to_string());
+    }
     put("dynamic/fws/instance-monitoring", "disabled".to_owned());
     if let Some(arn) = instance.profile_arn() {
         put("meta-data/iam/info", profile_info(&arn, instance.launched));
@@ -108,6 +112,12 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
         let mac = format_mac(interface.mac);
         for (field, text) in interface_fields(region, *index, interface) {
             put(&format!("meta-data/network/interfaces/macs/{mac}/{field}"), text);
+        }
+        if let Some(public) = region.public_of(id) {
+            let below = format!("meta-data/network/interfaces/macs/{mac}");
+            put(&format!("{below}/public-ipv4s"), public.to_string());
+            let private = interface.primary().to_string();
+            put(&format!("{below}/ipv4-associations/{public}"), private);
         }
     }
     if let Some(role) = &instance.profile {
@@ -210,7 +220,7 @@ fn profile_info(arn: &str, since: Timestamp) -> String {
 fn identity(region: &Region, instance: &Instance, address: Ipv4Addr) -> String {
     let document = serde_json::json!({
         "accountId": ACCOUNT,
-        "architecture": "x86_64",
+        "architecture": architecture(&instance.type_name),
         "availabilityZone": instance.zone.name,
         "billingProducts": null,
         "devpayProductCodes": null,

@@ -1,4 +1,4 @@
-//! Private DNS zones: names that the lab and other slices of the API give to addresses. Not EC2's
+//! Private DNS zones: names that the lab gives to addresses. Not EC2's
 //! API: the server offers them at `/_hedgerow/dns/ZONE`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Context;
 use super::region::find;
-use super::{Context, Region};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 
@@ -33,27 +33,6 @@ impl Zone {
     pub fn addresses(&self, name: &str) -> Option<&[Ipv4Addr]> {
         let wild = || self.names.get(&format!("*.{}", self.name)).filter(|_| name != self.name);
         self.names.get(name).or_else(wild).map(Vec::as_slice)
-    }
-}
-
-impl Region {
-    /// Gives a name in `zone` its addresses, for every VPC of the region; the zone is made if it
-    /// does not exist. Both are in lower case, and the name ends with the zone.
-    #[allow(dead_code, reason = "the seam for database endpoints; the lab uses PutLabZone")]
-    pub(crate) fn put_name(&mut self, zone: &str, name: &str, addresses: Vec<Ipv4Addr>) {
-        let new = || Zone { name: zone.to_owned(), vpcs: BTreeSet::new(), names: BTreeMap::new() };
-        let zone = self.zones.entry(zone.to_owned()).or_insert_with(new);
-        zone.names.insert(name.to_owned(), addresses);
-    }
-
-    /// Takes a name out of its zone, and the zone with its last name.
-    #[allow(dead_code, reason = "as put_name")]
-    pub(crate) fn remove_name(&mut self, zone: &str, name: &str) {
-        let Some(known) = self.zones.get_mut(zone) else { return };
-        known.names.remove(name);
-        if known.names.is_empty() {
-            self.zones.remove(zone);
-        }
     }
 }
 
