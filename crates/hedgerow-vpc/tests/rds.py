@@ -84,7 +84,8 @@ refused("InvalidDBSubnetGroupStateFault", rds.delete_db_subnet_group, DBSubnetGr
 assert interface["Description"] == "RDSNetworkInterface" and interface["Status"] == "in-use"
 assert interface["Groups"][0]["GroupId"] == db
 assert ec2.describe_instances()["Reservations"] == [], "its machine is nobody's instance"
-refused("InvalidNetworkInterface.InUse", ec2.delete_network_interface,
+assert interface["RequesterManaged"] and interface["RequesterId"] == "amazon-rds"
+refused("AuthFailure", ec2.delete_network_interface,
         NetworkInterfaceId=interface["NetworkInterfaceId"])
 
 
