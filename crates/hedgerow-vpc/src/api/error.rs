@@ -35,7 +35,9 @@ impl Ec2Error {
             "DryRunOperation" => 412,
             "UnauthorizedOperation" => 403,
             "AuthFailure" => 401,
-            "ResourceNotFoundException" | "DBInstanceNotFound" | "DBSubnetGroupNotFoundFault" => 404,
+            "ResourceNotFoundException" | "DBInstanceNotFound" | "DBSubnetGroupNotFoundFault" => {
+                404
+            }
             "InternalError" | "InsufficientInstanceCapacity" => 500,
             "RequestLimitExceeded" | "ServiceUnavailable" | "Unavailable" => 503,
             _ => 400,

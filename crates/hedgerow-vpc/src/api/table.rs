@@ -4,14 +4,13 @@ use super::Action;
 use super::envelope::Api;
 use crate::query::de;
 use crate::state::{
-    address, address_describe, gateway, nat_gateway, network_acl, network_acl_entry, route_table,
-    route_table_describe, route_table_routes, vpc_block, vpc_default,
-    attachment, catalog, eks, flow_logs, group, group_describe, identity, instance_attribute,
-    instance_describe, instance_power, instance_status, instance_types, interface,
-    interface_address, interface_describe, interface_modify, launch, permission, prefix_list,
-    prefix_list_describe, prefix_list_modify, rds, rds_create, rds_describe,
-    rds_subnet_group, rule_actions, rule_modify, subnet, tags, trunk, vpc,
-    zone,
+    address, address_describe, attachment, catalog, eks, flow_logs, gateway, group, group_describe,
+    identity, instance_attribute, instance_describe, instance_power, instance_status,
+    instance_types, interface, interface_address, interface_describe, interface_modify, launch,
+    nat_gateway, network_acl, network_acl_entry, permission, prefix_list, prefix_list_describe,
+    prefix_list_modify, rds, rds_create, rds_describe, rds_subnet_group, route_table,
+    route_table_describe, route_table_routes, rule_actions, rule_modify, subnet, tags, trunk, vpc,
+    vpc_block, vpc_default, zone,
 };
 
 /// `Api Action(Request) => handler`, with `idempotent` where a client token is honoured.

@@ -48,11 +48,11 @@ pub(crate) mod prefix_list;
 pub(crate) mod prefix_list_describe;
 pub(crate) mod prefix_list_modify;
 mod prefix_list_owned;
-pub(crate) mod recorder;
 pub(crate) mod rds;
 pub(crate) mod rds_create;
 pub(crate) mod rds_describe;
 pub(crate) mod rds_subnet_group;
+pub(crate) mod recorder;
 pub(crate) mod region;
 pub(crate) mod route_table;
 pub(crate) mod route_table_describe;
@@ -140,7 +140,12 @@ pub(crate) struct Context<'a> {
 impl State {
     /// A state without regions, whose identifiers depend on `seed`.
     pub fn new(seed: u64, quotas: Quotas) -> Self {
-        Self { regions: BTreeMap::new(), mint: Mint::new(seed), quotas, recorder: Recorder::default() }
+        Self {
+            regions: BTreeMap::new(),
+            mint: Mint::new(seed),
+            quotas,
+            recorder: Recorder::default(),
+        }
     }
 
     /// Makes the region usable: on first use it gets its default VPC.
@@ -204,7 +209,13 @@ impl State {
     }
 
     /// Notes a change that is no request.
-    pub(crate) fn note_change(&mut self, kind: Kind, now: Timestamp, region: String, body: Vec<u8>) {
+    pub(crate) fn note_change(
+        &mut self,
+        kind: Kind,
+        now: Timestamp,
+        region: String,
+        body: Vec<u8>,
+    ) {
         let (mint, instant) = (self.mint.position(), now.0);
         self.note(|| Entry { kind, instant, mint, outcome: 0, region, body });
     }

@@ -130,9 +130,7 @@ impl Region {
             "rtb" => find(&self.route_tables, id).map(|_| "route-table"),
             "acl" => find(&self.network_acls, id).map(|_| "network-acl"),
             "igw" => find(&self.internet_gateways, id).map(|_| "internet-gateway"),
-            "eigw" => {
-                find(&self.egress_gateways, id).map(|_| "egress-only-internet-gateway")
-            }
+            "eigw" => find(&self.egress_gateways, id).map(|_| "egress-only-internet-gateway"),
             "nat" => find(&self.nat_gateways, id).map(|_| "natgateway"),
             "eipalloc" => find(&self.addresses, id).map(|_| "elastic-ip"),
             "sg" => find(&self.groups, id).map(|_| "security-group"),

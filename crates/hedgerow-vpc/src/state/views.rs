@@ -7,8 +7,7 @@ use crate::effect::{Attachment, Effect, InterfaceView};
 impl Region {
     /// Whether an instance of this id has a namespace: it was not stopped or terminated.
     pub(crate) fn runs(&self, instance: &str) -> bool {
-        self.instances.get(instance).is_some_and(Instance::is_running)
-            || self.is_database(instance)
+        self.instances.get(instance).is_some_and(Instance::is_running) || self.is_database(instance)
     }
 
     /// The effect that tells the fabric of the interface as it is now.
