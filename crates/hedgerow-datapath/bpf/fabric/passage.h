@@ -1,0 +1,64 @@
+/* A frame on its way through, and what is counted and reported of it. */
+#pragma once
+
+/* What is known of a frame on its way through. */
+struct hr_passage {
+	struct hr_packet packet;
+	struct hr_flow_key key;
+	struct hr_flow *flow; /* the key's entry, if hr_shortcut has looked it up */
+	__u32 looked_up;
+	__u32 side;
+	__u32 generation;
+	__u32 now;
+	__u32 parsed; /* what step 7 will say */
+	__u32 vpc;
+	__u32 from; /* interface keys, 0: not known yet */
+	__u32 to;
+	__u32 slots[2];	 /* of the sender and the receiver in interfaces */
+	__u32 owners[2]; /* interfaces that have the source and the destination address */
+	__u32 since[2];	 /* … in this generation */
+	__u32 sets[2];
+	__u16 rules[2];
+	__u32 open; /* HR_FLOW_OPEN << side: gates that do not track the flow */
+	int action; /* of a frame that is not dropped for a reason */
+};
+
+static __always_inline void hr_count(__u32 reason)
+{
+	__u64 *packets = bpf_map_lookup_elem(&verdicts, &reason);
+
+	if (packets)
+		*packets += 1;
+}
+
+static __noinline int hr_report(const struct hr_passage *x, __u32 reason, __u32 bytes)
+{
+	struct hr_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	__u32 zero = 0;
+	__u64 *count;
+
+	if (!event) {
+		count = bpf_map_lookup_elem(&lost, &zero);
+		if (count)
+			*count += 1;
+		return 0;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time = bpf_ktime_get_ns();
+	event->vpc = x->vpc;
+	event->from = x->from;
+	event->to = x->to;
+	event->source = x->packet.source;
+	event->destination = x->packet.destination;
+	event->bytes = bytes;
+	event->sets[0] = x->sets[0];
+	event->sets[1] = x->sets[1];
+	event->rules[0] = x->rules[0];
+	event->rules[1] = x->rules[1];
+	event->source_port = x->packet.source_port;
+	event->destination_port = x->packet.destination_port;
+	event->protocol = x->packet.protocol;
+	event->reason = reason;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
