@@ -137,13 +137,16 @@ async fn unbuilt(
 }
 
 /// The region that an admin's request names, unless it comes from elsewhere than this machine.
-fn admin(connection: &Connection, parameters: &Parameters) -> Result<String, Response> {
-    if !connection.peer.is_loopback() {
-        let message = "Admin calls are answered on this machine's loopback only\n";
-        return Err((StatusCode::FORBIDDEN, message).into_response());
-    }
+fn admin(connection: &Connection, parameters: &Parameters) -> Option<String> {
     let named = parameters.iter().find(|(name, _)| name == "region");
-    Ok(named.map_or_else(|| credential::region(None), |(_, region)| region).to_owned())
+    let region = named.map_or_else(|| credential::region(None), |(_, region)| region);
+    connection.peer.is_loopback().then(|| region.to_owned())
+}
+
+/// The answer to an admin's request from elsewhere.
+fn forbidden() -> Response {
+    let message = "Admin calls are answered on this machine's loopback only\n";
+    (StatusCode::FORBIDDEN, message).into_response()
 }
 
 async fn put_cluster(
@@ -155,8 +158,8 @@ async fn put_cluster(
 ) -> Response {
     let form = Form::new("PutLabCluster").with("name", &name);
     match admin(&connection, &parameters) {
-        Ok(region) => with_document(form, body, &server, &region).await,
-        Err(refusal) => refusal,
+        Some(region) => with_document(form, body, &server, &region).await,
+        None => forbidden(),
     }
 }
 
@@ -168,8 +171,8 @@ async fn delete_cluster(
 ) -> Response {
     let form = Form::new("DeleteLabCluster").with("name", &name);
     match admin(&connection, &parameters) {
-        Ok(region) => form.ask(&server, &region).await,
-        Err(refusal) => refusal,
+        Some(region) => form.ask(&server, &region).await,
+        None => forbidden(),
     }
 }
 
@@ -183,7 +186,7 @@ async fn access(
     let client = parameters.iter().find(|(name, _)| name == "client");
     let form = client.into_iter().fold(form, |form, (name, value)| form.with(name, value));
     match admin(&connection, &parameters) {
-        Ok(region) => form.ask(&server, &region).await,
-        Err(refusal) => refusal,
+        Some(region) => form.ask(&server, &region).await,
+        None => forbidden(),
     }
 }
