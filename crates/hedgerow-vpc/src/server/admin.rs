@@ -31,8 +31,8 @@ pub(super) fn routes() -> Router<Arc<Server>> {
 type Answer = Result<Response, Response>;
 
 /// Instances reach the API too, but not this part of it.
-fn local(connection: &Connection) -> Result<(), Response> {
-    if connection.peer.is_loopback() { Ok(()) } else { Err(StatusCode::FORBIDDEN.into_response()) }
+fn local(connection: &Connection) -> Result<(), StatusCode> {
+    if connection.peer.is_loopback() { Ok(()) } else { Err(StatusCode::FORBIDDEN) }
 }
 
 fn document(value: &Value) -> Response {
@@ -52,7 +52,7 @@ async fn weather(
     Shared(server): Shared<Arc<Server>>,
     Extension(connection): Extension<Connection>,
 ) -> Answer {
-    local(&connection)?;
+    local(&connection).map_err(IntoResponse::into_response)?;
     let config = server.climate.config().unwrap_or_default();
     Ok(document(&serde_json::to_value(config).map_err(bad)?))
 }
@@ -62,7 +62,7 @@ async fn set_weather(
     Extension(connection): Extension<Connection>,
     body: Body,
 ) -> Answer {
-    local(&connection)?;
+    local(&connection).map_err(IntoResponse::into_response)?;
     let config = Config::parse(&text(body).await?).map_err(bad)?;
     server.set_weather(Some(config));
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -72,7 +72,7 @@ async fn clear_weather(
     Shared(server): Shared<Arc<Server>>,
     Extension(connection): Extension<Connection>,
 ) -> Answer {
-    local(&connection)?;
+    local(&connection).map_err(IntoResponse::into_response)?;
     server.set_weather(None);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -81,7 +81,7 @@ async fn keys(
     Shared(server): Shared<Arc<Server>>,
     Extension(connection): Extension<Connection>,
 ) -> Answer {
-    local(&connection)?;
+    local(&connection).map_err(IntoResponse::into_response)?;
     let all: Map<String, Value> = server.climate.keys(|keys| {
         keys.iter().map(|(key, policy)| (key.to_owned(), policy.source().clone())).collect()
     });
@@ -93,7 +93,7 @@ async fn policy(
     Extension(connection): Extension<Connection>,
     Path(key): Path<String>,
 ) -> Answer {
-    local(&connection)?;
+    local(&connection).map_err(IntoResponse::into_response)?;
     let found = server.climate.keys(|keys| keys.get(&key).map(|policy| policy.source().clone()));
     found.as_ref().map(document).ok_or_else(|| unbound(&key))
 }
@@ -109,7 +109,7 @@ async fn bind(
     Path(key): Path<String>,
     body: Body,
 ) -> Answer {
-    local(&connection)?;
+    local(&connection).map_err(IntoResponse::into_response)?;
     let text = text(body).await?;
     server.climate.keys(|keys| keys.bind(&key, &text)).map_err(bad)?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -120,7 +120,7 @@ async fn unbind(
     Extension(connection): Extension<Connection>,
     Path(key): Path<String>,
 ) -> Answer {
-    local(&connection)?;
+    local(&connection).map_err(IntoResponse::into_response)?;
     match server.climate.keys(|keys| keys.unbind(&key)) {
         true => Ok(StatusCode::NO_CONTENT.into_response()),
         false => Err(unbound(&key)),
