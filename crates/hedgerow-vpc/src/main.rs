@@ -28,7 +28,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the EC2 API until SIGTERM or Ctrl-C.
-    Run(Run),
+    Run(Box<Run>),
     /// Remove the namespaces that a killed `run` of that name left behind.
     Sweep {
         /// Name given to `run`.
@@ -121,7 +121,7 @@ fn main() -> anyhow::Result<()> {
         Command::Run(options) => {
             raise_descriptor_limit()?;
             let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
-            runtime.block_on(run(options))
+            runtime.block_on(run(*options))
         }
         Command::Sweep { name } => {
             let removed = sweep(&name).with_context(|| format!("sweep what '{name}' left"))?;
