@@ -40,6 +40,7 @@ tools:
 	@scripts/preflight
 	@scripts/packages
 	@scripts/aws
+	@scripts/own-target
 
 .PHONY: lint
 lint: tools

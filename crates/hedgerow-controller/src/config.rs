@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, env = "WEBHOOK_PORT", default_value_t = 9443)]
     pub webhook_port: u16,
     /// Port of /metrics, /healthz and /readyz.
-    #[arg(long, env = "METRICS_PORT", default_value_t = 8080)]
+    #[arg(long, env = "METRICS_PORT", default_value_t = 61681)]
     pub metrics_port: u16,
     /// Seconds a branch rests before it is deleted, where the ConfigMap amazon-vpc-cni says
     /// nothing; at least 30.
