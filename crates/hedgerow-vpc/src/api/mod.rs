@@ -33,6 +33,8 @@ pub struct Action {
     pub api: Api,
     /// Whether a repeated `ClientToken` gets the first answer again.
     pub idempotent: bool,
+    /// Whether only the lab's own programs may ask it, by the admin paths: a form must not name it.
+    pub labs_own: bool,
     run: fn(&mut Context<'_>, &Node) -> Result<String, Ec2Error>,
 }
 
@@ -88,6 +90,20 @@ pub fn find(name: &str) -> Option<&'static Action> {
 pub fn asked(body: &[u8]) -> Option<&'static Action> {
     let (_, name) = form_urlencoded::parse(body).find(|(name, _)| name == "Action")?;
     find(&name)
+}
+
+/// The name of an action in a form body that is not for clients.
+pub fn names_labs_own(body: &[u8]) -> Option<&'static str> {
+    form_urlencoded::parse(body)
+        .filter(|(name, _)| name == "Action")
+        .find_map(|(_, name)| find(&name).filter(|action| action.labs_own))
+        .map(|action| action.name)
+}
+
+/// What a client hears of an action that is not built, or not for it.
+pub fn invalid_action(name: &str) -> Ec2Error {
+    let message = format!("The action {name} is not valid for this web service.");
+    Ec2Error::new("InvalidAction", message)
 }
 
 /// Parameters of the protocol and of signatures in the query; no action sees them.
@@ -150,8 +166,7 @@ fn decide(
     })?;
     let own = |action: &&Action| action.api.is_asked_as(outcome.api);
     let Some(action) = find(&outcome.action).filter(own) else {
-        let message = format!("The action {} is not valid for this web service.", outcome.action);
-        return Err(Ec2Error::new("InvalidAction", message));
+        return Err(invalid_action(&outcome.action));
     };
     outcome.api = action.api;
     outcome.effects = state.open_region(region, now)?;

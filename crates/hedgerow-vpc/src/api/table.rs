@@ -13,14 +13,29 @@ use crate::state::{
     vpc_block, vpc_default, zone,
 };
 
-/// `Api Action(Request) => handler`, with `idempotent` where a client token is honoured.
+/// Whether a line of the table has the mark.
+macro_rules! marked {
+    (idempotent, idempotent) => {
+        true
+    };
+    (lab, lab) => {
+        true
+    };
+    ($mark:ident $(, $other:ident)?) => {
+        false
+    };
+}
+
+/// `Api Action(Request) => handler`, with `idempotent` where a client token is honoured, and `lab`
+/// where only the lab's own programs may ask.
 macro_rules! actions {
-    ($($api:ident $name:ident($request:path) => $handler:path $(, $idempotent:ident)?;)*) => {
+    ($($api:ident $name:ident($request:path) => $handler:path $(, $mark:ident)?;)*) => {
         /// Every action that is built.
         pub const ACTIONS: &[Action] = &[$(Action {
             name: stringify!($name),
             api: Api::$api,
-            idempotent: [$(stringify!($idempotent),)? ""].len() == 2,
+            idempotent: marked!(idempotent $(, $mark)?),
+            labs_own: marked!(lab $(, $mark)?),
             run: |context, node| {
                 let request: $request = de::from_node(node)?;
                 let answer = $handler(context, request)?;
@@ -62,7 +77,7 @@ actions! {
     Ec2 DeleteInternetGateway(gateway::DeleteInternetGateway) => gateway::delete;
     Ec2 DeleteManagedPrefixList(prefix_list::DeleteManagedPrefixList) => prefix_list::delete;
     Ec2 DeleteFlowLogs(flow_logs::DeleteFlowLogs) => flow_logs::delete;
-    Ec2 DeleteLabZone(zone::DeleteLabZone) => zone::delete;
+    Ec2 DeleteLabZone(zone::DeleteLabZone) => zone::delete, lab;
     Ec2 DeleteNatGateway(nat_gateway::DeleteNatGateway) => nat_gateway::delete;
     Ec2 DeleteNetworkAcl(network_acl::DeleteNetworkAcl) => network_acl::delete;
     Ec2 DeleteNetworkAclEntry(network_acl_entry::DeleteNetworkAclEntry) => network_acl_entry::delete;
@@ -128,7 +143,7 @@ actions! {
     Ec2 ResetInstanceAttribute(instance_attribute::ResetInstanceAttribute) => instance_attribute::reset;
     Ec2 ResetNetworkInterfaceAttribute(interface_modify::ResetNetworkInterfaceAttribute) => interface_modify::reset;
     Ec2 RestoreManagedPrefixListVersion(prefix_list_modify::RestoreVersion) => prefix_list_modify::restore;
-    Ec2 PutLabZone(zone::PutLabZone) => zone::put;
+    Ec2 PutLabZone(zone::PutLabZone) => zone::put, lab;
     Ec2 RevokeSecurityGroupEgress(rule_actions::ChangeRules) => rule_actions::revoke_egress;
     Ec2 RevokeSecurityGroupIngress(rule_actions::ChangeRules) => rule_actions::revoke_ingress;
     Ec2 RunInstances(launch::RunInstances) => launch::run, idempotent;
@@ -138,12 +153,12 @@ actions! {
     Ec2 UnassignPrivateIpAddresses(interface_address::UnassignPrivateIpAddresses) => interface_address::unassign;
     Ec2 UpdateSecurityGroupRuleDescriptionsEgress(rule_modify::UpdateDescriptions) => rule_modify::update_egress;
     Ec2 UpdateSecurityGroupRuleDescriptionsIngress(rule_modify::UpdateDescriptions) => rule_modify::update_ingress;
-    Eks DeleteLabCluster(eks::OneCluster) => eks::delete;
+    Eks DeleteLabCluster(eks::OneCluster) => eks::delete, lab;
     Eks DescribeCluster(eks::OneCluster) => eks::describe;
-    Eks DescribeLabClusterAccess(eks::DescribeAccess) => eks::describe_access;
+    Eks DescribeLabClusterAccess(eks::DescribeAccess) => eks::describe_access, lab;
     Eks DescribeUpdate(eks::DescribeUpdate) => eks::describe_update;
     Eks ListClusters(eks::ListClusters) => eks::list;
-    Eks PutLabCluster(eks::WithDocument) => eks::put;
+    Eks PutLabCluster(eks::WithDocument) => eks::put, lab;
     Eks UpdateClusterConfig(eks::WithDocument) => eks::update;
     Rds CreateDBInstance(rds_create::CreateDatabase) => rds_create::create;
     Rds CreateDBSubnetGroup(rds_subnet_group::CreateSubnetGroup) => rds_subnet_group::create;
@@ -151,6 +166,6 @@ actions! {
     Rds DeleteDBSubnetGroup(rds_subnet_group::DeleteSubnetGroup) => rds_subnet_group::delete;
     Rds DescribeDBInstances(rds_describe::DescribeDatabases) => rds_describe::describe;
     Rds DescribeDBSubnetGroups(rds_subnet_group::DescribeSubnetGroups) => rds_subnet_group::describe;
-    Rds PutLabDatabaseStatus(rds::PutStatus) => rds::put_status;
+    Rds PutLabDatabaseStatus(rds::PutStatus) => rds::put_status, lab;
     Sts GetCallerIdentity(identity::GetCallerIdentity) => identity::get;
 }

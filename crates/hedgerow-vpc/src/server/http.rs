@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::climate::{Caller, Reply};
 use super::{Answer, Server, admin, credential, eks, lock, zones};
+use crate::api::{self, envelope::Api};
 
 /// Connections of one listener at a time; more wait to be accepted.
 pub(super) const MAX_CONNECTIONS: usize = 2_048;
@@ -173,6 +174,11 @@ async fn ec2(
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
+    if let Some(name) = api::names_labs_own(&body) {
+        let error = api::invalid_action(name);
+        let body = Api::Ec2.error(&error, &server.request_id());
+        return (StatusCode::BAD_REQUEST, body).into_response();
+    }
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let region = credential::region(authorization).to_owned();
     let key = credential::access_key(authorization).map(str::to_owned);

@@ -158,3 +158,24 @@ fn the_admin_endpoint_refuses_what_is_no_policy() {
     assert!(vpc.admin("GET", &format!("iam/{USER}"), "").contains("2012-10-17"));
     assert!(vpc.admin("GET", "iam", "").contains(USER));
 }
+
+/// A pod that reaches the API must not change what the API server's relay lets in.
+#[test]
+fn what_is_the_labs_own_is_not_for_forms() {
+    let vpc = Vpc::start();
+    for (action, version) in [
+        ("PutLabCluster", "2017-11-01"),
+        ("DeleteLabCluster", "2017-11-01"),
+        ("DescribeLabClusterAccess", "2017-11-01"),
+        ("PutLabZone", "2016-11-15"),
+        ("PutLabDatabaseStatus", "2014-10-31"),
+    ] {
+        for form in [
+            format!("Action={action}&Version={version}&name=x"),
+            format!("Action=DescribeVpcs&Action={action}&Version={version}"),
+        ] {
+            let answer = vpc.http("POST", "/", "", &form).expect("an answer");
+            assert!(answer.body.contains("InvalidAction"), "{form}: {answer:?}");
+        }
+    }
+}
