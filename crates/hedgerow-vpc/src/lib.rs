@@ -19,4 +19,5 @@ pub(crate) mod rds;
 pub mod server;
 pub mod state;
 pub mod weather;
+mod wildcard;
 pub mod wire;

@@ -1,5 +1,7 @@
 //! Wildcards of policy documents: `*` is any text, `?` any character.
 
+use crate::wildcard::{self, Token};
+
 /// Whether an action's name fits; names are compared without regard to case.
 pub(super) fn action(pattern: &str, action: &str) -> bool {
     wildcard(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase())
@@ -17,36 +19,8 @@ pub(super) fn resource(pattern: &str, arn: &str) -> bool {
 }
 
 /// Whether text fits a pattern. `${*}`, `${?}` and `${$}` stand for the characters themselves.
-/// Only the last `*` is ever tried again, so the time is at most the product of the lengths.
 pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
-    let pattern = tokens(pattern);
-    let text: Vec<char> = text.chars().collect();
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(Token::Any) => {
-                p += 1;
-                retry = Some((p, t));
-            }
-            Some(Token::One) => (p, t) = (p + 1, t + 1),
-            Some(Token::Char(c)) if *c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match &mut retry {
-                Some((after, from)) => {
-                    *from += 1;
-                    (p, t) = (*after, *from);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|token| matches!(token, Token::Any))
-}
-
-enum Token {
-    Any,
-    One,
-    Char(char),
+    wildcard::fits(&tokens(pattern), text)
 }
 
 fn tokens(pattern: &str) -> Vec<Token> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::region::{Region, Resource, find};
 use crate::api::error::Ec2Error;
+use crate::wildcard::{self, Token};
 
 /// One filter of a request: any of `values` must be a value of the record's field.
 #[derive(Debug, Clone, Deserialize)]
@@ -176,34 +177,7 @@ fn fits(filter: &Filter, text: &str) -> bool {
 /// Whether `text` fits `pattern`, where `*` is any text, `?` any character and `\` takes the next
 /// character as it is. Linear in practice: only the last `*` is ever tried again.
 pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
-    let pattern = tokens(pattern);
-    let text: Vec<char> = text.chars().collect();
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(Token::Any) => {
-                retry = Some((p + 1, t));
-                p += 1;
-            }
-            Some(Token::One) => (p, t) = (p + 1, t + 1),
-            Some(Token::Char(c)) if *c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match retry {
-                Some((after, from)) => {
-                    retry = Some((after, from + 1));
-                    (p, t) = (after, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|token| matches!(token, Token::Any))
-}
-
-enum Token {
-    Any,
-    One,
-    Char(char),
+    wildcard::fits(&tokens(pattern), text)
 }
 
 fn tokens(pattern: &str) -> Vec<Token> {
