@@ -6,6 +6,10 @@
 //!                       imds)    query: form bodies to structs, structs to XML
 //! ```
 //!
+//! Beside these: `journal` (what was answered survives `kill -9`), `iam` (policies bound to access
+//! keys), `weather` (delays, throttling, failures on purpose), `dns` (names inside a VPC), `rds` (the
+//! servers behind databases).
+//!
 //! What the API says about a security group is what happens to a packet: an answer is sent after
 //! its [`effect`]s were carried out.
 

@@ -8,23 +8,10 @@ import sys
 import urllib.error
 import urllib.request
 
-import botocore.session
-from botocore.exceptions import ClientError
+from official import client, refused
 
 endpoint = sys.argv[1]
-session = botocore.session.Session()
-session.set_credentials("any", "thing")
-ec2 = session.create_client("ec2", region_name="us-west-2", endpoint_url=endpoint)
-eks = session.create_client("eks", region_name="us-west-2", endpoint_url=endpoint)
-
-
-def refused(code, call, **parameters):
-    try:
-        call(**parameters)
-    except ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        return error.response
-    raise AssertionError(f"expected {code}")
+ec2, eks = client("ec2", "us-west-2"), client("eks", "us-west-2")
 
 
 def admin(method, path, document=None, region="us-west-2"):
@@ -75,7 +62,7 @@ assert described["createdAt"].year >= 2024
 eks.get_waiter("cluster_active").wait(name="lab")
 
 # Regions are apart, and lists come in pages.
-other = session.create_client("eks", region_name="eu-west-1", endpoint_url=endpoint)
+other = client("eks", "eu-west-1")
 assert other.list_clusters()["clusters"] == []
 for name in ("a", "b"):
     assert admin("PUT", name, cluster)[0] == 200

@@ -8,23 +8,12 @@ import subprocess
 import sys
 import time
 
-import botocore.session
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import WaiterError
+
+from official import client, refused
 
 endpoint, name = sys.argv[1], (sys.argv[2:] + [None])[0]
-session = botocore.session.Session()
-session.set_credentials("any", "thing")
-ec2 = session.create_client("ec2", region_name="us-west-2", endpoint_url=endpoint)
-rds = session.create_client("rds", region_name="us-west-2", endpoint_url=endpoint)
-
-
-def refused(code, call, **parameters):
-    try:
-        call(**parameters)
-    except ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        return error.response
-    raise AssertionError(f"expected {code}")
+ec2, rds = client("ec2", "us-west-2"), client("rds", "us-west-2")
 
 
 vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]

@@ -3,29 +3,10 @@
 Usage: walk.py ENDPOINT
 """
 
-import sys
+from official import client, refused
 
-import botocore.session
-from botocore.exceptions import ClientError
-
-session = botocore.session.Session()
-session.set_credentials("any", "thing")
-
-
-def client(service, region="eu-west-1"):
-    return session.create_client(service, region_name=region, endpoint_url=sys.argv[1])
-
-
-def refused(code, call, **parameters):
-    try:
-        call(**parameters)
-    except ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        return error.response
-    raise AssertionError(f"expected {code}")
-
-
-ec2, sts = client("ec2"), client("sts")
+REGION = "eu-west-1"
+ec2, sts = client("ec2", REGION), client("sts", REGION)
 assert sts.get_caller_identity()["Account"] == "123456789012"
 refused("InvalidAction", sts.get_session_token)
 

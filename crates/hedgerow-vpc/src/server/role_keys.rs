@@ -1,5 +1,5 @@
-//! Temporary keys of instances' roles: the metadata service gives them out, and the EC2 endpoint
-//! knows by them who asks.
+//! Temporary keys of instances' roles: the metadata service gives them out, and [`RoleKeys`] can tell
+//! whose a key is. The EC2 endpoint does not ask yet: these keys may do everything, as unbound ones.
 
 use std::collections::BTreeMap;
 use std::io::Read;
