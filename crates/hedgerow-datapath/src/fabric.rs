@@ -31,7 +31,7 @@ use std::time::Instant;
 use aya::Ebpf;
 use aya::maps::RingBuf;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use hedgerow_core::reason::Reason;
 use hedgerow_core::route::Target;
 use hedgerow_core::sg::{Direction, Group, GroupId, Ipv4Prefix, RuleId};
@@ -69,6 +69,9 @@ pub struct Fabric {
     generation: u32,
 }
 
+/// What `bpf_redirect_peer` returns.
+const TC_ACT_REDIRECT: u32 = 7;
+
 /// `HR_GENERATION`.
 const GENERATION: u32 = 0x3fff_ffff;
 
@@ -105,6 +108,27 @@ impl Fabric {
     pub fn program(&self) -> Result<&SchedClassifier, FabricError> {
         let program = self.ebpf.program("fabric").ok_or(FabricError::NoMap("fabric"))?;
         program.try_into().map_err(FabricError::Program)
+    }
+
+    /// Shows the program one frame as if it had come from port `ifindex`, which must exist in the
+    /// calling thread's namespace, without sending it (`BPF_PROG_TEST_RUN`). The frame as it would
+    /// leave, its tag aside; `None`: it is dropped.
+    ///
+    /// # Errors
+    /// The kernel takes frames of 14 bytes to nearly a page only.
+    pub fn rehearse(&self, ifindex: u32, frame: &[u8]) -> Result<Option<Vec<u8>>, FabricError> {
+        let mut context = [0u8; 192];
+        // struct __sk_buff: ifindex is the eleventh word.
+        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+        let mut out = vec![0; frame.len() + 64];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        let result = self.program()?.test_run(options).map_err(FabricError::Program)?;
+        let length = result.data_size_out as usize;
+        out.truncate(length);
+        Ok((result.return_value == TC_ACT_REDIRECT).then_some(out))
     }
 
     fn program_mut(&mut self) -> Result<&mut SchedClassifier, FabricError> {

@@ -194,7 +194,7 @@ impl State {
     }
 
     /// Hands identifiers and keys out from an earlier [`Self::mint_position`] on.
-    pub(crate) fn move_mint(&mut self, position: (u64, u32)) {
+    pub fn move_mint(&mut self, position: (u64, u32)) {
         self.mint.move_to(position);
     }
 

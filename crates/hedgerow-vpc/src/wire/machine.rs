@@ -113,6 +113,17 @@ impl Machine {
         }
     }
 
+    /// The frame as the program would forward it from the port of an interface; `None`: dropped.
+    pub(super) fn rehearse(
+        &self,
+        port: InterfaceKey,
+        frame: &[u8],
+    ) -> Result<Option<Vec<u8>>, WireError> {
+        let plug = self.plugs.get(&port);
+        let plug = plug.ok_or_else(|| unknown("rehearse", "plugged interface", port))?;
+        Ok(self.fabric.rehearse(plug.ifindex, frame)?)
+    }
+
     /// Runs `f` in the service namespace of a VPC.
     pub(super) fn in_services<T: Send>(
         &self,

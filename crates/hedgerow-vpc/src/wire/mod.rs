@@ -28,7 +28,7 @@ use hedgerow_core::reason::Reason;
 use hedgerow_datapath::fabric::FabricError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::effect::Effect;
+use crate::effect::{Effect, InterfaceKey};
 pub use netns::sweep;
 pub use record::{Action, FlowRecord, Gate};
 
@@ -92,12 +92,23 @@ impl Counters {
     }
 }
 
+/// What the program does with one frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// The frame as it leaves, without its tag; `None`: it is dropped.
+    pub leaves: Option<Vec<u8>>,
+    /// What would be recorded of it; nothing of a packet that passes in a tracked flow.
+    pub records: Vec<FlowRecord>,
+}
+
 /// One thing asked of the worker.
 enum Command {
     Apply(Vec<Effect>, oneshot::Sender<Result<(), WireError>>),
     Counters(oneshot::Sender<Result<Counters, WireError>>),
     ListenTcp(u32, SocketAddr, oneshot::Sender<Result<TcpListener, WireError>>),
     BindUdp(u32, SocketAddr, oneshot::Sender<Result<UdpSocket, WireError>>),
+    Rehearse(InterfaceKey, Vec<u8>, oneshot::Sender<Result<Rehearsal, WireError>>),
+    FlushRecords(oneshot::Sender<Result<(), WireError>>),
     Stop,
 }
 
@@ -153,6 +164,20 @@ impl Wire {
     /// A non-blocking UDP socket bound inside the VPC's service namespace, as for DNS.
     pub async fn bind_udp(&self, vpc: u32, address: SocketAddr) -> Result<UdpSocket, WireError> {
         self.ask(|reply| Command::BindUdp(vpc, address, reply)).await
+    }
+
+    /// Shows the program a frame as if it had come from the port at which interface `port` is
+    /// plugged in, without sending it (`BPF_PROG_TEST_RUN`). Flows that it starts are tracked and
+    /// packets are counted, as with any frame; its records are in the answer and not among
+    /// [`Self::flow_records`].
+    pub async fn rehearse(&self, port: InterfaceKey, frame: &[u8]) -> Result<Rehearsal, WireError> {
+        let frame = frame.to_vec();
+        self.ask(|reply| Command::Rehearse(port, frame, reply)).await
+    }
+
+    /// Sends the records of all drops so far, also of those whose second is not over.
+    pub async fn flush_records(&self) -> Result<(), WireError> {
+        self.ask(|reply| Command::FlushRecords(reply)).await
     }
 
     /// Verdicts from now on: one record per dropped packet (equal drops within a second are one

@@ -18,8 +18,8 @@ use tokio::sync::{broadcast, mpsc};
 use super::log::Log;
 use super::machine::Machine;
 use super::record::{FlowRecord, Gate};
-use super::{Command, Counters, WireError, netns};
-use crate::effect::Effect;
+use super::{Command, Counters, Rehearsal, WireError, netns};
+use crate::effect::{Effect, InterfaceKey};
 
 /// How often waiting drops are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -165,6 +165,11 @@ impl Worker {
                 };
                 drop(reply.send(self.machine.in_services(vpc, "bind (UDP)", bind)));
             }
+            Command::Rehearse(port, frame, reply) => drop(reply.send(self.rehearse(port, &frame))),
+            Command::FlushRecords(reply) => {
+                self.send(Log::flush_all);
+                drop(reply.send(Ok(())));
+            }
             Command::Stop => {}
         }
     }
@@ -181,15 +186,32 @@ impl Worker {
         Ok(Counters { verdicts, lost_records: self.machine.fabric.lost_events()? })
     }
 
-    fn read_events(&mut self) {
-        let events = self.events.get_mut().drain();
-        if events.is_empty() {
-            return;
+    /// Events that were there before are read already: what comes now is the frame's, or that of
+    /// packets of the same instant.
+    fn rehearse(&mut self, port: InterfaceKey, frame: &[u8]) -> Result<Rehearsal, WireError> {
+        let leaves = self.machine.rehearse(port, frame)?;
+        let mut records = Vec::new();
+        for (event, at) in self.drain() {
+            for &direction in Log::gates(&event) {
+                records.push(describe(&self.machine, &event, direction, at));
+            }
         }
+        Ok(Rehearsal { leaves, records })
+    }
+
+    /// The events that wait, and when they were.
+    fn drain(&mut self) -> Vec<(Event, SystemTime)> {
+        let events = self.events.get_mut().drain();
         let (now, clock) = (SystemTime::now(), monotonic_ns());
-        for event in events {
+        let at = |event: Event| {
             let age = Duration::from_nanos(clock.saturating_sub(event.time));
-            let at = now.checked_sub(age).unwrap_or(now);
+            (event, now.checked_sub(age).unwrap_or(now))
+        };
+        events.into_iter().map(at).collect()
+    }
+
+    fn read_events(&mut self) {
+        for (event, at) in self.drain() {
             for &direction in Log::gates(&event) {
                 let record = || describe(&self.machine, &event, direction, at);
                 if event.reason == Reason::Allowed {
