@@ -52,6 +52,13 @@ reasons! {
     19 NetworkAclEgress "network_acl_egress" "the network ACL of the sender's subnet denies the packet",
     20 NetworkAclIngress "network_acl_ingress" "the network ACL of the receiver's subnet denies the packet",
     21 DestinationAddress "destination_address" "the destination is not one of the receiving interface's addresses (source/destination check)",
+    22 NoPublicAddress "no_public_address" "the sender has no public address, without which an internet gateway takes nothing",
+    23 UnknownPublicAddress "unknown_public_address" "no interface behind an internet gateway has this public address",
+    24 PacketTooBig "packet_too_big" "the packet is larger than the way to its destination takes",
+    25 NatUnsolicited "nat_unsolicited" "nobody behind the NAT gateway asked for the packet",
+    26 NatProtocol "nat_protocol" "NAT gateways translate TCP, UDP and ICMP only, and fragments of UDP only",
+    27 NatPorts "nat_ports" "the NAT gateway has no port left for this destination",
+    28 EgressOnly "egress_only" "an egress-only internet gateway lets in nothing but answers",
 }
 
 impl Reason {

@@ -3,6 +3,8 @@
  * Order of precedence; the first that applies decides:
  *  1. the frame is truncated                                     malformed
  *  2. nothing is attached at the port                            unknown_port
+ *     it is the port to the Internet, and the public destination
+ *     is nobody's                                                unknown_public_address
  *  3. no branch has the tag, or the port is no trunk             unknown_vlan
  *  4. the source MAC is not the interface's                      source_mac
  *  5. ARP: answered here or dropped in silence, never forwarded
@@ -13,12 +15,15 @@
  * 10. to a link-local service: delivered, no routes, lists or groups asked
  * 11. the route of the sender's subnet leads nowhere             no_route, blackhole
  * 12. the receiver has no port                                   peer_down
+ *     it is an internet gateway, the sender without public address no_public_address
  * 13. it checks destinations and does not have this one          destination_address
  * 14. a later fragment: as the first one, if that passed         fragment
  * 15. the sender's groups, outwards; not if the flow is tracked  egress_groups
  * 16. the sender's network ACL, if the packet leaves the subnet  network_acl_egress
  * 17. the receiver's network ACL, if it enters one               network_acl_ingress
  * 18. the receiver's groups, inwards; not if tracked             ingress_groups
+ *
+ * The interfaces that stand for gateways have no groups, nor does the Internet a network ACL.
  *
  * A packet of a TCP or UDP flow whose like went this way before, in the same direction and
  * generation, would fare the same: hr_shortcut forwards it at once. An ICMP error about a tracked
@@ -37,6 +42,7 @@
 #include "fabric/forward.h"
 #include "fabric/route.h"
 #include "fabric/passage.h"
+#include "fabric/gateway.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -47,9 +53,12 @@ static __always_inline int hr_gate(struct hr_passage *x, __u32 direction,
 				   __be32 peer_address, __u32 peer_is_owner)
 {
 	__u32 traffic = (__u32)x->packet.protocol << 16 | x->packet.destination_port;
-	__u64 verdict = hr_rules_judge(own->combination, direction, traffic, peer_address,
-				       peer_is_owner ? peer->combination : 0);
+	__u64 verdict;
 
+	if (own->kind != HR_KIND_INSTANCE)
+		return 1;
+	verdict = hr_rules_judge(own->combination, direction, traffic, peer_address,
+				 peer_is_owner ? peer->combination : 0);
 	x->sets[direction] = verdict >> 32;
 	x->rules[direction] = (__u16)verdict;
 	if (verdict & HR_RULES_OPEN)
@@ -281,12 +290,16 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 {
 	struct hr_packet *p = &x->packet;
 	const struct hr_interface *to;
+	__be32 public = 0;
 	__u32 reason;
 
 	if (x->parsed)
 		return x->parsed;
 	x->owners[0] = hr_address_owner(x->vpc, p->source, &x->since[0]);
 	if (from->check && x->owners[0] != x->from)
+		return HR_SOURCE_ADDRESS;
+	/* Private addresses do not come from outside. */
+	if (from->kind == HR_KIND_INTERNET && x->owners[0])
 		return HR_SOURCE_ADDRESS;
 	if (hr_forward_is_multicast(from, p))
 		return HR_MULTICAST;
@@ -303,10 +316,44 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 		return HR_PEER_DOWN;
 	if (to->check && x->owners[1] != x->to)
 		return HR_DESTINATION_ADDRESS;
+	if (to->kind == HR_KIND_INTERNET) {
+		public = hr_gateway_public(x->vpc, p->source);
+		if (!public)
+			return HR_NO_PUBLIC_ADDRESS;
+	}
 	reason = hr_judge(skb, x, from, to);
-	if (!reason)
-		x->action = hr_forward_between(skb, p, from, to);
-	return reason;
+	if (reason)
+		return reason;
+	if (public)
+		hr_gateway_out(skb, p, public);
+	x->action = hr_forward_between(skb, p, from, to);
+	return HR_ALLOWED;
+}
+
+/* Which interface sent the frame: what is plugged in at the port, or a branch on it, or the gateway
+ * by which a packet comes in. */
+static __always_inline __u32 hr_sender(struct __sk_buff *skb, struct hr_passage *x,
+				       const struct hr_port *port,
+				       const struct hr_interface **from)
+{
+	__u32 reason;
+
+	if (port->interface == HR_PORT_INTERNET) {
+		if (x->packet.ethertype != ETH_P_IP)
+			return HR_UNSUPPORTED_PROTOCOL;
+		reason = x->parsed ? x->parsed : hr_gateway_in(skb, x);
+		if (reason)
+			return reason;
+		*from = hr_interface_at(x->from, &x->slots[0]);
+		return *from ? HR_ALLOWED : HR_UNKNOWN_PUBLIC_ADDRESS;
+	}
+	/* A frame without a sender is put down to the port's interface. */
+	x->from = port->interface;
+	*from = hr_forward_sender(skb, port, &x->packet, &x->slots[0]);
+	if (!*from)
+		return x->packet.vlan == HR_UNTAGGED ? HR_UNKNOWN_PORT : HR_UNKNOWN_VLAN;
+	x->from = (*from)->key;
+	return hr_mac_equal(x->packet.source_mac, (*from)->mac) ? HR_ALLOWED : HR_SOURCE_MAC;
 }
 
 /* Steps 1 to 6. */
@@ -326,23 +373,19 @@ static __always_inline __u32 hr_from_port(struct __sk_buff *skb, struct hr_passa
 	x->vpc = port->vpc;
 	if (x->packet.ethertype == ETH_P_IP) {
 		x->parsed = hr_parse_datagram(skb, &x->packet);
-		if (!x->parsed && port->interface && hr_shortcut(skb, x))
+		if (!x->parsed && port->interface && port->interface != HR_PORT_INTERNET &&
+		    hr_shortcut(skb, x))
 			return HR_ALLOWED;
 	}
 	if (!port->interface)
 		return hr_from_service(skb, x);
-	/* A frame without a sender is put down to the port's interface. */
-	x->from = port->interface;
-	from = hr_forward_sender(skb, port, &x->packet, &x->slots[0]);
-	if (!from)
-		return x->packet.vlan == HR_UNTAGGED ? HR_UNKNOWN_PORT : HR_UNKNOWN_VLAN;
-	x->from = from->key;
+	reason = hr_sender(skb, x, port, &from);
+	if (reason)
+		return reason;
 	if (x->vpc != from->vpc) {
 		x->vpc = from->vpc;
 		x->looked_up = 0;
 	}
-	if (!hr_mac_equal(x->packet.source_mac, from->mac))
-		return HR_SOURCE_MAC;
 	if (x->packet.ethertype == ETH_P_ARP) {
 		reason = hr_parse_arp(skb, &x->packet, &arp);
 		if (!reason)

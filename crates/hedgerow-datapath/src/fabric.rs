@@ -16,6 +16,7 @@ mod acls;
 pub mod compile;
 mod error;
 mod event;
+mod gateway;
 mod groups;
 mod interface;
 pub mod layout;
@@ -39,7 +40,8 @@ use hedgerow_core::sg::{Direction, Group, GroupId, Ipv4Prefix, RuleId};
 pub use acls::Acl;
 pub use error::FabricError;
 pub use event::{Consulted, Event, Events};
-pub use interface::{Interface, Place, Timeouts};
+pub use gateway::PublicAddress;
+pub use interface::{Interface, Kind, Place, Timeouts};
 
 use acls::Acls;
 use groups::Groups;

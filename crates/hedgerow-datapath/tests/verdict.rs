@@ -14,7 +14,9 @@ use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::{
     Direction, Group, GroupId, ICMP, Packet, Peer, Rule, RuleId, TCP, Traffic, UDP, judge, tracks,
 };
-use hedgerow_datapath::fabric::{Event, Events, Fabric, Interface, Place, ROUTER_MAC, Timeouts};
+use hedgerow_datapath::fabric::{
+    Event, Events, Fabric, Interface, Kind, Place, ROUTER_MAC, Timeouts,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -189,6 +191,7 @@ impl Bench {
             acl: None,
             timeouts: Timeouts::default(),
             place: Place::Port(PORT),
+            kind: Kind::Instance,
         };
         self.fabric.put_interface(view, self.clock).expect("put interface");
         key

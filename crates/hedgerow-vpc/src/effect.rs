@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 /// for a deleted interface can never match a new one with the same address. Keys start at 1.
 pub type InterfaceKey = u32;
 
+/// Addresses that are public here: RFC 2544's range for network tests, so that nothing can be meant
+/// for the real Internet.
+pub const PUBLIC_ADDRESSES: Ipv4Prefix =
+    Ipv4Prefix { address: Ipv4Addr::new(198, 18, 0, 0), len: 15 };
+
 /// A VPC as the fabric needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpcView {

@@ -1,5 +1,7 @@
 //! Real packets between namespaces on the fabric, driven by effects alone.
 
+#[path = "packets/gateways.rs"]
+mod gateways;
 mod harness;
 #[path = "packets/subnets.rs"]
 mod subnets;

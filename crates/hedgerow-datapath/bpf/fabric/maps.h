@@ -16,7 +16,7 @@
 
 /* ifindex in the fabric's namespace → who is plugged in there. */
 struct hr_port {
-	__u32 interface; /* key; 0: the VPC's service port */
+	__u32 interface; /* key; 0: the VPC's service port; HR_PORT_INTERNET */
 	__u32 vpc;
 };
 
@@ -26,6 +26,8 @@ struct {
 	__type(key, __u32);
 	__type(value, struct hr_port);
 } ports SEC(".maps");
+
+#define HR_PORT_INTERNET 0xffffffff /* the port to the Internet, which all gateways share */
 
 struct hr_interface {
 	__u32 key;
@@ -40,8 +42,14 @@ struct hr_interface {
 	__u32 routes; /* its subnet's route table, or 0: the local route alone */
 	__u32 acl;    /* the combination that stands for its subnet's network ACL, or 0: none */
 	__u32 idle[3]; /* HR_IDLE_…: timeouts in ticks */
+	__u16 kind;    /* HR_KIND_… */
+	__u16 mtu;     /* the largest packet that it takes */
 };
-_Static_assert(sizeof(struct hr_interface) == 56, "layout.rs");
+_Static_assert(sizeof(struct hr_interface) == 60, "layout.rs");
+
+#define HR_KIND_INSTANCE 0
+#define HR_KIND_NAT 1	   /* a NAT gateway's: no groups */
+#define HR_KIND_INTERNET 2 /* stands for a VPC's internet gateway: no groups, at the shared port */
 
 #define HR_IDLE_TCP 0 /* established */
 #define HR_IDLE_UDP 1

@@ -23,6 +23,39 @@ pub enum Place {
     },
 }
 
+/// What an interface stands for; decides which gates are asked and how large packets may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// An instance's, guarded by its groups.
+    #[default]
+    Instance,
+    /// A NAT gateway's: no groups.
+    Nat,
+    /// A VPC's internet gateway: no groups, and its port is the Internet's.
+    Internet,
+}
+
+impl Kind {
+    /// `HR_KIND_…`.
+    fn number(self) -> u16 {
+        match self {
+            Kind::Instance => 0,
+            Kind::Nat => 1,
+            Kind::Internet => 2,
+        }
+    }
+
+    /// The largest packet that it takes ("Network maximum transmission unit", Amazon EC2 User Guide;
+    /// "NAT gateway basics", Amazon VPC User Guide).
+    pub fn mtu(self) -> u16 {
+        match self {
+            Kind::Instance => 9001,
+            Kind::Nat => 8500,
+            Kind::Internet => 1500,
+        }
+    }
+}
+
 /// An interface as the program needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
@@ -48,6 +81,8 @@ pub struct Interface {
     pub timeouts: Timeouts,
     /// Where it is plugged in.
     pub place: Place,
+    /// What it stands for.
+    pub kind: Kind,
 }
 
 /// Idle timeouts of tracked flows, in seconds; of a flow's two ends the shorter one counts.
@@ -107,6 +142,8 @@ impl Known {
             routes: self.routes,
             acl: self.acl,
             idle: [tcp, udp, stream].map(ticks),
+            kind: view.kind.number(),
+            mtu: view.kind.mtu(),
         }
     }
 }

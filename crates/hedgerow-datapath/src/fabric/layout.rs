@@ -30,9 +30,9 @@ twin! {
 }
 twin! {
     /// `struct hr_interface`.
-    InterfaceRecord, 56 {
+    InterfaceRecord, 60 {
         key: u32, vpc: u32, ifindex: u32, combination: u32, subnet: u32, mask: u32, vlan: u16,
-        mac: [u8; 6], check: u32, routes: u32, acl: u32, idle: [u32; 3],
+        mac: [u8; 6], check: u32, routes: u32, acl: u32, idle: [u32; 3], kind: u16, mtu: u16,
     }
 }
 twin! {
@@ -50,6 +50,10 @@ twin! {
 twin! {
     /// `struct hr_service`.
     Service, 12 { ifindex: u32, mac: [u8; 6], pad: u16, }
+}
+twin! {
+    /// `struct hr_public`.
+    Public, 16 { public: u32, private: u32, vpc: u32, gateway: u32, }
 }
 twin! {
     /// `struct hr_set`.

@@ -9,8 +9,8 @@ use hedgerow_core::sg::Ipv4Prefix;
 
 use super::FabricError;
 use super::layout::{
-    AddressKey, AddressOwner, Bits, Block, GroupKey, InterfaceRecord, Port, PrefixKey, RouteKey,
-    Service, SetRecord, VlanKey,
+    AddressKey, AddressOwner, Bits, Block, GroupKey, InterfaceRecord, Port, PrefixKey, Public,
+    RouteKey, Service, SetRecord, VlanKey,
 };
 use crate::sys::SharedWords;
 
@@ -152,6 +152,10 @@ pub struct Maps {
     pub vlans: Table<VlanKey, u32>,
     /// Owners of addresses.
     pub addresses: Table<AddressKey, AddressOwner>,
+    /// Public addresses and whose they are.
+    pub publics: Table<u32, Public>,
+    /// Private addresses that have public ones.
+    pub privates: Table<AddressKey, Public>,
     /// Service ports.
     pub services: Table<u32, Service>,
     /// Present set slot of each combination.
@@ -190,6 +194,8 @@ impl Maps {
             interface_slots: Table::open(ebpf, "interface_slots")?,
             vlans: Table::open(ebpf, "vlans")?,
             addresses: Table::open(ebpf, "addresses")?,
+            publics: Table::open(ebpf, "publics")?,
+            privates: Table::open(ebpf, "privates")?,
             services: Table::open(ebpf, "services")?,
             combination_sets: shared(ebpf, "combination_sets", limits::COMBINATIONS)?,
             route_versions: shared(ebpf, "route_versions", limits::ROUTE_TABLES)?,

@@ -59,6 +59,7 @@ impl Bench {
                 acl: None,
                 timeouts: Timeouts::default(),
                 place: Place::Port(PORT),
+                kind: Kind::Instance,
             };
             bench.fabric.put_interface(view, Instant::now()).expect("put interface");
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use hedgerow_core::sg::Ipv4Prefix;
 use serde::{Deserialize, Serialize};
 
 use super::interface::Interface;
@@ -13,11 +12,9 @@ use super::tags::{TagSpecification, requested};
 use super::{Context, Region, catalog};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
+use crate::effect::PUBLIC_ADDRESSES;
 
-/// Addresses that are public here: RFC 2544's range for network tests, so that nothing can be meant
-/// for the real Internet. Each region has a /21 of it.
-const POOL: Ipv4Prefix = Ipv4Prefix { address: Ipv4Addr::new(198, 18, 0, 0), len: 15 };
-/// Addresses of a region's part.
+/// Each region has a /21 of the public addresses: so many.
 const PER_REGION: u32 = 2_048;
 
 /// An elastic address.
@@ -71,7 +68,7 @@ impl Region {
         let cursor = self.public_cursor;
         let (offset, address) = (0..usable)
             .map(|step| (cursor + step) % usable)
-            .map(|offset| (offset, POOL.nth(first + 1 + offset)))
+            .map(|offset| (offset, PUBLIC_ADDRESSES.nth(first + 1 + offset)))
             .find(|(_, address)| !taken.contains(address))?;
         self.public_cursor = (offset + 1) % usable;
         Some(address)

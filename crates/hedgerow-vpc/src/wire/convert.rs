@@ -5,14 +5,16 @@ use hedgerow_core::route::Target;
 use hedgerow_core::sg::{ICMP, TCP, Traffic, UDP};
 use hedgerow_datapath::fabric::{Acl, Timeouts};
 
+use super::gateways;
 use crate::effect::{AclEntry, AclView, ConnectionTimeouts, RouteTarget};
 
-pub(super) fn target(target: &RouteTarget) -> Target {
+pub(super) fn target(vpc: u32, target: &RouteTarget) -> Target {
     match target {
         RouteTarget::Local => Target::Local,
         RouteTarget::Interface(key) => Target::Interface(*key),
         RouteTarget::Blackhole => Target::Blackhole,
-        RouteTarget::InternetGateway(_) | RouteTarget::NatGateway(_) => Target::Unserved,
+        RouteTarget::InternetGateway(_) => Target::Interface(gateways::internet_key(vpc)),
+        RouteTarget::NatGateway(_) => Target::Unserved,
     }
 }
 

@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, AsRawFd};
 use hedgerow_core::sg::Ipv4Prefix;
 use hedgerow_datapath::sys::Netns;
 use netlink_packet_route::link::{InfoData, InfoVeth};
+use netlink_packet_route::route::RouteScope;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::WireError;
 
 /// EC2's jumbo frames ("Network maximum transmission unit", Amazon EC2 User Guide).
-const MTU: u32 = 9001;
+pub(super) const MTU: u32 = 9001;
 
 /// A netlink socket in one network namespace.
 pub(super) struct Netlink {
@@ -33,6 +34,7 @@ pub(super) struct FarEnd<'a> {
     pub(super) namespace: &'a Netns,
     pub(super) name: &'a str,
     pub(super) mac: [u8; 6],
+    pub(super) mtu: u32,
 }
 
 fn machine(operation: &'static str, object: String) -> impl FnOnce(io::Error) -> WireError {
@@ -69,7 +71,7 @@ impl Netlink {
     pub(super) async fn add_veth(&self, name: &str, far: &FarEnd<'_>) -> Result<(), WireError> {
         let peer = LinkMessageBuilder::<LinkUnspec>::new()
             .name(far.name)
-            .mtu(MTU)
+            .mtu(far.mtu)
             .address(far.mac.to_vec())
             .setns_by_fd(far.namespace.as_fd().as_raw_fd());
         let message = LinkMessageBuilder::<LinkVeth>::new(name, far.name)
@@ -85,6 +87,30 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index).up().build();
         let set = self.handle.link().set(message).execute().await;
         set.map_err(self.failed("set up link", &index.to_string()))
+    }
+
+    /// Sets a link up that asks nobody for addresses: what it sends is for its far end.
+    pub(super) async fn set_up_without_arp(&self, index: u32) -> Result<(), WireError> {
+        let message = LinkUnspec::new_with_index(index).arp(false).up().build();
+        let set = self.handle.link().set(message).execute().await;
+        set.map_err(self.failed("set up link without ARP", &index.to_string()))
+    }
+
+    /// Routes `to` by a link on which nobody need be asked; what starts here comes from `source`.
+    pub(super) async fn add_route(
+        &self,
+        index: u32,
+        to: Ipv4Prefix,
+        source: Ipv4Addr,
+    ) -> Result<(), WireError> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(to.address, to.len)
+            .output_interface(index)
+            .scope(RouteScope::Link)
+            .pref_source(source)
+            .build();
+        let added = self.handle.route().add(route).execute().await;
+        added.map_err(self.failed("add route to", &to.to_string()))
     }
 
     /// Deletes a link; absent is fine.

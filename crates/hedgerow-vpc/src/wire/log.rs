@@ -7,6 +7,7 @@ use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::Direction;
 use hedgerow_datapath::fabric::Event;
 
+use super::gateways;
 use super::record::FlowRecord;
 
 /// How long equal drops are collected.
@@ -22,9 +23,13 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// The gates at which `event` makes a record. An accepted flow passed both.
+    /// The gates at which `event` makes a record. An accepted flow passed both, of which what stands
+    /// for an internet gateway has no log.
     pub(super) fn gates(event: &Event) -> &'static [Direction] {
+        let outside = |key: Option<u32>| key.is_some_and(gateways::is_gateway);
         match event.reason {
+            Reason::Allowed if outside(event.from) => &[Direction::Ingress],
+            Reason::Allowed if outside(event.to) => &[Direction::Egress],
             Reason::Allowed => &[Direction::Egress, Direction::Ingress],
             Reason::IngressGroups | Reason::NetworkAclIngress | Reason::DestinationAddress => {
                 &[Direction::Ingress]

@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use hedgerow_core::sg::GroupId;
-use hedgerow_datapath::fabric::{Fabric, Interface, Place, ROUTER_MAC};
+use hedgerow_datapath::fabric::{Fabric, Interface, Kind, Place, ROUTER_MAC};
 use hedgerow_datapath::sys::Netns;
 
-use super::link::{FarEnd, Netlink, index_of};
+use super::gateways::Gateways;
+use super::link::{FarEnd, MTU, Netlink, index_of};
 use super::{WireError, convert, netns};
 use crate::effect::{Attachment, Effect, InterfaceKey, InterfaceView, SubnetView, VpcView};
 
@@ -40,15 +41,16 @@ struct Vpc {
 
 /// Everything that was made, so that it can be changed and removed.
 pub(super) struct Machine {
-    name: String,
+    pub(super) name: String,
     home: Netns,
-    net: Netlink,
+    pub(super) net: Netlink,
     pub(super) fabric: Fabric,
     instances: HashMap<String, Netns>,
     vpcs: HashMap<u32, Vpc>,
     plugs: HashMap<InterfaceKey, Plug>,
     interfaces: HashMap<InterfaceKey, InterfaceView>,
     subnets: HashMap<String, SubnetView>,
+    pub(super) gateways: Gateways,
 }
 
 fn unknown(effect: &'static str, what: &'static str, key: impl ToString) -> WireError {
@@ -62,7 +64,8 @@ impl Machine {
         let fabric = Fabric::load()?;
         let (instances, vpcs) = Default::default();
         let (plugs, interfaces, subnets) = Default::default();
-        Ok(Self { name, home, net, fabric, instances, vpcs, plugs, interfaces, subnets })
+        let gateways = Gateways::default();
+        Ok(Self { name, home, net, fabric, instances, vpcs, plugs, interfaces, subnets, gateways })
     }
 
     /// `vpc-…` of a VPC key.
@@ -95,9 +98,9 @@ impl Machine {
             Effect::RemoveInterface(key) => self.remove_interface(key, now).await,
             Effect::PutGroup { vpc, group } => Ok(self.fabric.put_group(vpc, group, now)?),
             Effect::RemoveGroup { vpc, group } => Ok(self.fabric.remove_group(vpc, &group, now)?),
-            Effect::PutRouteTable { table, .. } => {
+            Effect::PutRouteTable { vpc, table } => {
                 let routes = table.routes.into_iter();
-                let routes = routes.map(|(prefix, target)| (prefix, convert::target(&target)));
+                let routes = routes.map(|(prefix, target)| (prefix, convert::target(vpc, &target)));
                 Ok(self.fabric.put_routes(table.key, routes.collect(), now)?)
             }
             Effect::RemoveRouteTable { key, .. } => Ok(self.fabric.remove_routes(key, now)?),
@@ -105,11 +108,9 @@ impl Machine {
                 Ok(self.fabric.put_acl(acl.key, convert::acl(&acl), now)?)
             }
             Effect::RemoveNetworkAcl { key, .. } => Ok(self.fabric.remove_acl(key, now)?),
-            // Gateways are records: their routes lead nowhere.
-            Effect::PutNatGateway { .. }
-            | Effect::RemoveNatGateway { .. }
-            | Effect::PutInternetGateway { .. }
-            | Effect::RemoveInternetGateway { .. } => Ok(()),
+            Effect::PutInternetGateway { vpc, .. } => self.put_internet_gateway(vpc, now).await,
+            Effect::RemoveInternetGateway { vpc, .. } => self.remove_internet_gateway(vpc, now),
+            Effect::PutNatGateway { .. } | Effect::RemoveNatGateway { .. } => Ok(()),
         }
     }
 
@@ -143,13 +144,19 @@ impl Machine {
     pub(super) fn teardown(self) {
         let instances = self.instances.keys().map(String::as_str);
         let vpcs = self.vpcs.values().map(|vpc| vpc.view.id.as_str());
-        for part in instances.chain(vpcs).chain(["fabric"]) {
+        let gateways = self.gateways.namespaces();
+        for part in instances.chain(vpcs).chain(gateways).chain(["fabric"]) {
             netns::remove(&netns::full_name(&self.name, part));
         }
     }
 
     /// A netlink socket and a link's index in another namespace; this thread is there meanwhile.
-    fn visit(&self, there: &Netns, name: &str, link: &str) -> Result<(Netlink, u32), WireError> {
+    pub(super) fn visit(
+        &self,
+        there: &Netns,
+        name: &str,
+        link: &str,
+    ) -> Result<(Netlink, u32), WireError> {
         let failed = |source| WireError::Machine {
             operation: "enter network namespace",
             object: name.to_owned(),
@@ -218,7 +225,7 @@ impl Machine {
         services: &Netns,
     ) -> Result<u32, WireError> {
         let port = format!("s{}", view.key);
-        let far = FarEnd { namespace: services, name: "eth0", mac: SERVICE_MAC };
+        let far = FarEnd { namespace: services, name: "eth0", mac: SERVICE_MAC, mtu: MTU };
         self.net.add_veth(&port, &far).await?;
         let ifindex = index_of(&port)?;
         self.fabric.attach(&port, ifindex)?;
@@ -265,11 +272,13 @@ impl Machine {
             }
             _ => self.fabric.put_interface(self.fabric_view(&view), now)?,
         }
+        self.follow_public(&view)?;
         self.interfaces.insert(view.key, view);
         Ok(())
     }
 
     async fn remove_interface(&mut self, key: InterfaceKey, now: Instant) -> Result<(), WireError> {
+        self.forget_public(key)?;
         self.fabric.remove_interface(key, now)?;
         self.unplug(key).await?;
         self.interfaces.remove(&key);
@@ -311,6 +320,7 @@ impl Machine {
             acl: subnet.map(|subnet| subnet.acl),
             timeouts: convert::timeouts(view.timeouts),
             place,
+            kind: Kind::Instance,
         }
     }
 
@@ -328,7 +338,7 @@ impl Machine {
         let namespace = self.instances.get(&instance).ok_or_else(missing)?;
         let primary = device_index == 0;
         let (near, far) = (format!("p{}", view.key), format!("eth{device_index}"));
-        let end = FarEnd { namespace, name: &far, mac: view.mac };
+        let end = FarEnd { namespace, name: &far, mac: view.mac, mtu: MTU };
         self.net.add_veth(&near, &end).await?;
         let ifindex = index_of(&near)?;
         let full = netns::full_name(&self.name, &instance);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Wire ──commands──► worker: one thread inside hr.NAME.fabric, owns everything below
+//!                        ├─ gateways  the Internet, public addresses
 //!                        ├─ netns   namespaces under /run/netns
 //!                        ├─ link    veth pairs, addresses, routes (rtnetlink)
 //!                        ├─ Fabric  eBPF program and maps (hedgerow-datapath)
@@ -12,6 +13,7 @@
 //! [`sweep`] removes the namespaces, with which the veth pairs go.
 
 mod convert;
+mod gateways;
 mod link;
 mod log;
 mod machine;

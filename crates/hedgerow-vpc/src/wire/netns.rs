@@ -77,6 +77,21 @@ fn unshare_onto(path: &Path, quiet: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the namespace forward between its links, silently where a packet goes back where it came
+/// from.
+pub(super) fn make_router(full: &str, namespace: &Netns) -> Result<(), WireError> {
+    let settings = [("ip_forward", "1"), ("conf/all/send_redirects", "0")]
+        .into_iter()
+        .chain([("conf/default/send_redirects", "0")]);
+    let write = || {
+        settings
+            .map(|(name, value)| fs::write(format!("/proc/sys/net/ipv4/{name}"), value))
+            .collect::<io::Result<()>>()
+    };
+    let written = namespace.run(write).and_then(|result| result);
+    written.map_err(failed("let packets be forwarded in", &path(full)))
+}
+
 /// Removes the name `full`, if it is there; the namespace lives on while processes are in it.
 pub(super) fn remove(full: &str) {
     let path = path(full);

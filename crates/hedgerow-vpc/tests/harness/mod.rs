@@ -79,6 +79,12 @@ impl Lab {
         Host { path: format!("/run/netns/hr.{}.{instance}", self.name), view }
     }
 
+    /// Runs `f` in the namespace behind the internet gateways.
+    pub fn outside<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/run/netns/hr.{}.internet", self.name);
+        Netns::open(path).expect("the Internet").run(f).expect("enter the Internet")
+    }
+
     /// The first flow record that fits, waiting for it.
     pub fn record(&mut self, what: &str, fits: impl Fn(&FlowRecord) -> bool) -> FlowRecord {
         let deadline = Instant::now() + SOON;

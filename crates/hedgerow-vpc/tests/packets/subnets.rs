@@ -8,13 +8,13 @@ const TABLE: u32 = 1;
 const ACL: u32 = 1;
 
 /// Subnet 10.0.`number`.0/24 with this table and list.
-fn subnet(lab: &Lab, number: u8, route_table: u32, acl: u32) {
+pub fn subnet(lab: &Lab, number: u8, route_table: u32, acl: u32) {
     let block = format!("10.0.{number}.0/24").parse().expect("prefix");
     let id = format!("subnet-{number}");
     lab.apply(&[Effect::PutSubnet(SubnetView { id, vpc: VPC, block, route_table, acl })]);
 }
 
-fn routes(lab: &Lab, key: u32, routes: &[(&str, RouteTarget)]) {
+pub fn routes(lab: &Lab, key: u32, routes: &[(&str, RouteTarget)]) {
     let parse =
         |(prefix, target): &(&str, RouteTarget)| (prefix.parse().expect("prefix"), target.clone());
     let routes = routes.iter().map(parse).collect();
@@ -22,24 +22,29 @@ fn routes(lab: &Lab, key: u32, routes: &[(&str, RouteTarget)]) {
     lab.apply(&[Effect::PutRouteTable { vpc: VPC, table }]);
 }
 
-fn acl(lab: &Lab, key: u32, ingress: &[AclEntry], egress: &[AclEntry]) {
+pub fn acl(lab: &Lab, key: u32, ingress: &[AclEntry], egress: &[AclEntry]) {
     let (ingress, egress) = (ingress.to_vec(), egress.to_vec());
     let acl = AclView { key, id: format!("acl-{key}"), ingress, egress };
     lab.apply(&[Effect::PutNetworkAcl { vpc: VPC, acl }]);
 }
 
-fn entry(number: u16, allow: bool, protocol: Option<u8>, ports: Option<(u16, u16)>) -> AclEntry {
+pub fn entry(
+    number: u16,
+    allow: bool,
+    protocol: Option<u8>,
+    ports: Option<(u16, u16)>,
+) -> AclEntry {
     let cidr = ANY.parse().expect("prefix");
     AclEntry { number, allow, protocol, ports, icmp: None, cidr }
 }
 
-const TCP: Option<u8> = Some(6);
+pub const TCP: Option<u8> = Some(6);
 
-fn all() -> [AclEntry; 1] {
+pub fn all() -> [AclEntry; 1] {
     [entry(100, true, None, None)]
 }
 
-const LOCAL: (&str, RouteTarget) = ("10.0.0.0/16", RouteTarget::Local);
+pub const LOCAL: (&str, RouteTarget) = ("10.0.0.0/16", RouteTarget::Local);
 
 /// Two subnets with a list and a table each that let everything pass.
 fn subnets(lab: &Lab) {
@@ -76,7 +81,7 @@ fn the_route_table_of_the_senders_subnet_decides_at_once() {
     connect(&client, &server, 5432).expect("another table for the subnet");
     let gateway = RouteTarget::InternetGateway("igw-1".into());
     routes(&lab, 3, &[LOCAL, (ANY, gateway)]);
-    assert!(connect_to(&client, ([198, 51, 100, 1], 80).into()).is_err(), "not built");
+    assert!(connect_to(&client, ([198, 51, 100, 1], 80).into()).is_err(), "none is attached");
 }
 
 #[test]

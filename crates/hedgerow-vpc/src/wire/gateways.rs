@@ -1,0 +1,170 @@
+//! The VPCs' ways out: internet gateways and their public addresses, and the Internet behind them.
+//!
+//! ```text
+//!   hr.NAME.fabric                                          hr.NAME.internet
+//!     VPC A's gateway ─┐  one port, `inet`                    edge0 ── lo 203.0.113.0/24
+//!     VPC B's gateway ─┴─ public ↔ private in the fabric ═══ (veth)    ── whatever is plugged in
+//! ```
+//!
+//! The Internet is a namespace of this process, made with the first gateway. It forwards, so that
+//! other namespaces can be plugged in behind it, and has no way to the machine's own network.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_datapath::fabric::{Interface, Kind, Place, PublicAddress, Timeouts};
+use hedgerow_datapath::sys::Netns;
+
+use super::link::{FarEnd, index_of};
+use super::machine::Machine;
+use super::{WireError, netns};
+use crate::effect::{InterfaceKey, InterfaceView, PUBLIC_ADDRESSES};
+
+/// Keys of the interfaces that stand for internet gateways: this and the VPC's key. Those of real
+/// interfaces are counted from 1 and never come here.
+const GATEWAYS: u32 = 0x4000_0000;
+/// MAC of the Internet's end of the port.
+const INTERNET_MAC: [u8; 6] = [0x02, 0x68, 0x72, 0x00, 0x00, 0x03];
+/// Addresses that the Internet's namespace has itself, all of them (RFC 5737, TEST-NET-3).
+const SERVERS: Ipv4Prefix = Ipv4Prefix { address: Ipv4Addr::new(203, 0, 113, 0), len: 24 };
+
+/// The namespace behind all internet gateways, and the port to it.
+struct Internet {
+    ifindex: u32,
+}
+
+/// What there is of gateways.
+#[derive(Default)]
+pub(super) struct Gateways {
+    internet: Option<Internet>,
+    /// VPCs that have an internet gateway.
+    attached: HashSet<u32>,
+    /// What each interface's public address is.
+    publics: HashMap<InterfaceKey, PublicAddress>,
+}
+
+impl Gateways {
+    /// Names of the namespaces that were made for gateways.
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.internet.iter().map(|_| "internet")
+    }
+}
+
+/// The key of the interface that stands for the VPC's internet gateway.
+pub(super) fn internet_key(vpc: u32) -> InterfaceKey {
+    GATEWAYS | vpc
+}
+
+/// Whether the key is that of an interface that stands for a gateway, which the API does not know.
+pub(super) fn is_gateway(key: InterfaceKey) -> bool {
+    key & GATEWAYS != 0
+}
+
+impl Machine {
+    /// The VPC's routes to its internet gateway lead outside from now on.
+    pub(super) async fn put_internet_gateway(
+        &mut self,
+        vpc: u32,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        let ifindex = self.internet().await?;
+        self.fabric.put_interface(internet_gateway(vpc, ifindex), now)?;
+        self.gateways.attached.insert(vpc);
+        Ok(())
+    }
+
+    /// They lead nowhere again.
+    pub(super) fn remove_internet_gateway(
+        &mut self,
+        vpc: u32,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        self.gateways.attached.remove(&vpc);
+        Ok(self.fabric.remove_interface(internet_key(vpc), now)?)
+    }
+
+    /// Brings an interface's public address up to date.
+    pub(super) fn follow_public(&mut self, view: &InterfaceView) -> Result<(), WireError> {
+        let wanted = view.public.zip(view.addresses.first());
+        let wanted = wanted.map(|(public, private)| PublicAddress {
+            public,
+            private: *private,
+            vpc: view.vpc,
+            gateway: internet_key(view.vpc),
+        });
+        if self.gateways.publics.get(&view.key) == wanted.as_ref() {
+            return Ok(());
+        }
+        self.forget_public(view.key)?;
+        if let Some(address) = wanted {
+            self.fabric.put_public(address)?;
+            self.gateways.publics.insert(view.key, address);
+        }
+        Ok(())
+    }
+
+    /// The interface has no public address any more; absent is fine.
+    pub(super) fn forget_public(&mut self, key: InterfaceKey) -> Result<(), WireError> {
+        let Some(gone) = self.gateways.publics.remove(&key) else { return Ok(()) };
+        self.fabric.remove_private(gone)?;
+        // The new owner may have been put before the old one was.
+        let moved = self.gateways.publics.values().any(|known| known.public == gone.public);
+        if moved { Ok(()) } else { Ok(self.fabric.remove_public(gone.public)?) }
+    }
+
+    /// The port to the Internet, made if it is not there yet.
+    async fn internet(&mut self) -> Result<u32, WireError> {
+        if let Some(known) = &self.gateways.internet {
+            return Ok(known.ifindex);
+        }
+        let full = netns::full_name(&self.name, "internet");
+        let namespace = netns::create(&full, true)?;
+        match self.add_internet(&full, &namespace).await {
+            Ok(ifindex) => {
+                self.gateways.internet = Some(Internet { ifindex });
+                Ok(ifindex)
+            }
+            Err(error) => {
+                netns::remove(&full);
+                Err(error)
+            }
+        }
+    }
+
+    async fn add_internet(&mut self, full: &str, namespace: &Netns) -> Result<u32, WireError> {
+        netns::make_router(full, namespace)?;
+        let mtu = u32::from(Kind::Internet.mtu());
+        let far = FarEnd { namespace, name: "edge0", mac: INTERNET_MAC, mtu };
+        self.net.add_veth("inet", &far).await?;
+        let ifindex = index_of("inet")?;
+        self.fabric.attach("inet", ifindex)?;
+        self.fabric.put_internet(ifindex)?;
+        self.net.set_up(ifindex).await?;
+        let (net, lo) = self.visit(namespace, full, "lo")?;
+        net.set_up(lo).await?;
+        net.add_address(lo, SERVERS.nth(1), SERVERS.len).await?;
+        let (net, edge) = self.visit(namespace, full, "edge0")?;
+        net.set_up_without_arp(edge).await?;
+        net.add_route(edge, PUBLIC_ADDRESSES, SERVERS.nth(1)).await?;
+        Ok(ifindex)
+    }
+}
+
+fn internet_gateway(vpc: u32, ifindex: u32) -> Interface {
+    Interface {
+        key: internet_key(vpc),
+        vpc,
+        subnet: Ipv4Prefix::ANY,
+        mac: INTERNET_MAC,
+        addresses: Vec::new(),
+        groups: Default::default(),
+        source_dest_check: false,
+        routes: None,
+        acl: None,
+        timeouts: Timeouts::default(),
+        place: Place::Port(ifindex),
+        kind: Kind::Internet,
+    }
+}
