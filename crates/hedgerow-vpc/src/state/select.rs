@@ -170,7 +170,7 @@ pub(crate) fn matches_all<R>(
 }
 
 /// Whether `text` fits one of the filter's values.
-fn fits(filter: &Filter, text: &str) -> bool {
+pub(crate) fn fits(filter: &Filter, text: &str) -> bool {
     filter.values.iter().any(|pattern| wildcard(pattern, text))
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::region::Region;
-use super::select::{Field, Filter, Selection, check_filters, matches_all, page};
+use super::select::{Field, Filter, Selection, check_filters, fits, matches_all, page};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 
@@ -261,7 +261,7 @@ pub(crate) fn describe(cx: &mut Context<'_>, request: DescribeTags) -> Result<Ta
     let mut others = Vec::new();
     for filter in &request.filters {
         match filter.name.strip_prefix("tag:") {
-            Some(key) => of_tags.push((key, &filter.values)),
+            Some(key) => of_tags.push((key, filter)),
             None => others.push(filter.clone()),
         }
     }
@@ -276,8 +276,8 @@ pub(crate) fn describe(cx: &mut Context<'_>, request: DescribeTags) -> Result<Ta
                 value: value.clone(),
                 position: format!("{id} {key}"),
             };
-            let fits = of_tags.iter().all(|(name, values)| *name == key && values.contains(value));
-            if fits && matches_all(region, &tag, id, FILTERS, &others) {
+            let of_tag = of_tags.iter().all(|(name, filter)| name == key && fits(filter, value));
+            if of_tag && matches_all(region, &tag, id, FILTERS, &others) {
                 all.push(tag);
             }
         }

@@ -6,6 +6,7 @@ mod gateways;
 mod groups;
 mod instances;
 mod interfaces;
+mod model;
 mod network;
 mod prefix_lists;
 mod protocol;

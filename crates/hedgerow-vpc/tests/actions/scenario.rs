@@ -12,6 +12,7 @@ use hedgerow_vpc::state::{Quotas, State};
 
 pub const REGION: &str = "us-west-2";
 
+#[derive(Clone)]
 pub struct Scenario {
     state: State,
     names: BTreeMap<String, String>,
@@ -60,10 +61,7 @@ impl Scenario {
     }
 
     fn send(&mut self, request: &str) -> Outcome {
-        let mut text = request.to_owned();
-        for (name, value) in &self.names {
-            text = text.replace(&format!("{{{name}}}"), value);
-        }
+        let text = self.fill(request);
         assert!(!text.contains('{'), "no name for a part of: {text}");
         let mut parts = text.split_whitespace();
         let mut body = format!("Action={}&Version=2016-11-15", parts.next().expect("an action"));
@@ -96,6 +94,29 @@ impl Scenario {
         let text = found.first().unwrap_or_else(|| panic!("no <{element}> in {}", self.body));
         self.names.insert(name.to_owned(), (*text).to_owned());
         self
+    }
+
+    /// The text with names for what they stand for.
+    pub fn fill(&self, text: &str) -> String {
+        self.names.iter().fold(text.to_owned(), |text, (name, value)| {
+            text.replace(&format!("{{{name}}}"), value)
+        })
+    }
+
+    /// The error code that the request would get; empty where it would succeed.
+    pub fn code_of(&self, request: &str) -> String {
+        let refused = self.clone().send(request).result.err();
+        refused.map_or(String::new(), |error| error.code.to_owned())
+    }
+
+    /// Whether the records are the same.
+    pub fn same_records(&self, other: &Self) -> bool {
+        self.state == other.state
+    }
+
+    /// The texts of all `<element>`s of the last answer.
+    pub fn all(&self, element: &str) -> Vec<String> {
+        texts(&self.body, element).into_iter().map(str::to_owned).collect()
     }
 
     /// The request is refused with this code, and nothing changed.

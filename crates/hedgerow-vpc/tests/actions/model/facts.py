@@ -1,0 +1,71 @@
+"""Writes facts.txt: what botocore's model of EC2 says of the actions that the VPC builds.
+
+Names only: of each action's request members, down to the last one, and of its filters. To be run
+when an action is added: `python3 facts.py > facts.txt`, where botocore is installed or under the
+cache of the official AWS clients.
+"""
+
+import gzip
+import json
+import pathlib
+import re
+import sys
+
+HERE = pathlib.Path(__file__).parent
+TABLE = HERE / "../../../src/api/table.rs"
+FILTER = re.compile(r"<li>\s*<p>\s*<code>([^<]*)</code>")
+
+
+def model():
+    found = pathlib.Path("/var/cache/hedgerow/aws/lib").glob("*/site-packages/botocore")
+    for root in [*map(pathlib.Path, sys.argv[1:]), *found]:
+        path = root / "data/ec2/2016-11-15/service-2.json.gz"
+        if path.exists():
+            return json.loads(gzip.open(path).read())
+    sys.exit("no botocore found: give its directory as the argument")
+
+
+def wire_name(name, member):
+    """As botocore's EC2 serializer writes the member."""
+    if "queryName" in member:
+        return member["queryName"]
+    name = member.get("locationName", name)
+    return name[0].upper() + name[1:]
+
+
+def members(shapes, shape, prefix=""):
+    for name, member in shapes[shape].get("members", {}).items():
+        path = prefix + wire_name(name, member)
+        inner = shapes[member["shape"]]
+        while inner["type"] == "list":
+            path += ".1"
+            inner = shapes[inner["member"]["shape"]] | {"name": inner["member"]["shape"]}
+        if inner["type"] == "structure":
+            yield from members(shapes, inner.get("name", member["shape"]), path + ".")
+        else:
+            yield path
+
+
+def filters(shapes, shape):
+    for member in shapes[shape].get("members", {}).values():
+        if member["shape"] == "FilterList":
+            names = FILTER.findall(member.get("documentation", ""))
+            return ["tag:KEY" if name.startswith("tag:") or name == "tag" else name for name in names]
+    return []
+
+
+def main():
+    ec2 = model()
+    for action in sorted(re.findall(r"^    Ec2 (\w+)\(", TABLE.read_text(), re.MULTILINE)):
+        operation = ec2["operations"].get(action)
+        if operation is None:
+            continue
+        shape = operation["input"]["shape"]
+        print(action)
+        for path in sorted(set(members(ec2["shapes"], shape))):
+            print(f"  {path}")
+        for name in sorted(set(filters(ec2["shapes"], shape))):
+            print(f"  filter {name}")
+
+
+main()
