@@ -7,6 +7,7 @@
 //!     ├─ sets     compiled rules in the maps, one-store switch
 //!     ├─ slots    numbers that rest before they are reused
 //!     ├─ maps     the object's maps, typed;  layout: their structures
+//!     ├─ pins     what outlives the process
 //!     └─ event    what the program reports
 //! ```
 //!
@@ -21,18 +22,22 @@ mod groups;
 mod interface;
 pub mod layout;
 mod maps;
+mod pins;
 mod routes;
 mod sets;
 mod slots;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use aya::Ebpf;
 use aya::maps::RingBuf;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions};
+use aya::programs::{
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType, TestRun, TestRunOptions,
+};
 use hedgerow_core::reason::Reason;
 use hedgerow_core::route::Target;
 use hedgerow_core::sg::{Direction, Group, GroupId, Ipv4Prefix, RuleId};
@@ -48,6 +53,7 @@ use groups::Groups;
 use interface::{Known, vlan_key};
 use layout::{AddressKey, AddressOwner, InterfaceRecord, Port, Service};
 use maps::{Maps, limits};
+use pins::Pins;
 use routes::Routes;
 use sets::Sets;
 use slots::Slots;
@@ -57,11 +63,32 @@ pub const ROUTER_MAC: [u8; 6] = [0x02, 0x68, 0x72, 0x00, 0x00, 0x01];
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fabric.bpf.o"));
 
-/// The loaded program and its maps. Dropping it detaches the program everywhere.
+/// A program at a device.
+enum Link {
+    /// Detached by its drop.
+    Held { _link: SchedClassifierLink },
+    /// Stays until the pin goes.
+    Pinned(PathBuf),
+}
+
+/// Attaches a program to a device (tcx ingress).
+fn attach_link(
+    program: &mut SchedClassifier,
+    device: &str,
+) -> Result<SchedClassifierLink, ProgramError> {
+    let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program.attach_with_options(device, TcAttachType::Ingress, order)?;
+    program.take_link(id)
+}
+
+/// The loaded program and its maps. Dropping it detaches the program everywhere, unless links are
+/// pinned ([`Fabric::open`]).
 pub struct Fabric {
     ebpf: Ebpf,
     maps: Maps,
-    links: HashMap<u32, SchedClassifierLink>,
+    links: HashMap<u32, Link>,
+    /// Absent where everything goes with the process.
+    pins: Option<Pins>,
     sets: Sets,
     groups: Groups,
     acls: Acls,
@@ -84,7 +111,10 @@ impl Fabric {
     }
 
     fn load_object(object: &[u8], programs: &[&'static str]) -> Result<Fabric, FabricError> {
-        let mut ebpf = Ebpf::load(object)?;
+        Self::from_object(Ebpf::load(object)?, programs)
+    }
+
+    fn from_object(mut ebpf: Ebpf, programs: &[&'static str]) -> Result<Fabric, FabricError> {
         // Before the maps are taken: the programs refer to their descriptors until they are loaded.
         for name in programs {
             let program = ebpf.program_mut(name).ok_or(FabricError::NoMap(name))?;
@@ -96,6 +126,7 @@ impl Fabric {
             ebpf,
             maps,
             links: HashMap::new(),
+            pins: None,
             sets: Sets::new(),
             groups: Groups::new(),
             acls: Acls::default(),
@@ -133,8 +164,8 @@ impl Fabric {
         Ok((result.return_value == TC_ACT_REDIRECT).then_some(out))
     }
 
-    fn program_mut(&mut self) -> Result<&mut SchedClassifier, FabricError> {
-        let program = self.ebpf.program_mut("fabric").ok_or(FabricError::NoMap("fabric"))?;
+    fn program_mut(&mut self, name: &'static str) -> Result<&mut SchedClassifier, FabricError> {
+        let program = self.ebpf.program_mut(name).ok_or(FabricError::NoMap(name))?;
         program.try_into().map_err(FabricError::Program)
     }
 
@@ -149,13 +180,38 @@ impl Fabric {
     }
 
     /// Attaches the program to device `name` (tcx ingress, 12 to 15 ms). The calling thread must
-    /// be in the device's namespace.
+    /// be in the device's namespace, and at [`Fabric::go_live`] where that is to come.
     pub fn attach(&mut self, name: &str, ifindex: u32) -> Result<(), FabricError> {
-        let failed = |source| FabricError::Attach { port: name.to_owned(), source };
-        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let program = self.program_mut()?;
-        let id = program.attach_with_options(name, TcAttachType::Ingress, order).map_err(failed)?;
-        let link = program.take_link(id).map_err(failed)?;
+        self.attach_program("fabric", name, ifindex)
+    }
+
+    /// As [`Fabric::attach`], with another program of the object.
+    fn attach_program(
+        &mut self,
+        program: &'static str,
+        device: &str,
+        ifindex: u32,
+    ) -> Result<(), FabricError> {
+        if self.pins.as_mut().is_some_and(|pins| pins.stage(program, device, ifindex)) {
+            return Ok(());
+        }
+        self.attach_now(program, device, ifindex)
+    }
+
+    fn attach_now(
+        &mut self,
+        program: &'static str,
+        device: &str,
+        ifindex: u32,
+    ) -> Result<(), FabricError> {
+        let link = match self.pins.as_ref().map(|pins| pins.link(device)) {
+            Some(path) => self.attach_pinned(program, device, path)?,
+            None => {
+                let failed = |source| FabricError::Attach { port: device.to_owned(), source };
+                let link = attach_link(self.program_mut(program)?, device);
+                Link::Held { _link: link.map_err(failed)? }
+            }
+        };
         self.links.insert(ifindex, link);
         Ok(())
     }
@@ -179,7 +235,9 @@ impl Fabric {
     /// Forgets a port. Cheapest after its device was removed: detaching from a live one waits for
     /// an RCU grace period.
     pub fn remove_port(&mut self, ifindex: u32) -> Result<(), FabricError> {
-        self.links.remove(&ifindex);
+        if let Some(Link::Pinned(path)) = self.links.remove(&ifindex) {
+            crate::pins::end_link(&path)?;
+        }
         self.maps.ports.remove(&ifindex)
     }
 
@@ -213,8 +271,12 @@ impl Fabric {
         let before = self.interfaces.get(&key);
         let since = view.addresses.iter().map(|address| {
             let kept = before.filter(|old| old.view.vpc == view.vpc);
-            let kept = kept.and_then(|old| old.since.get(address));
-            (*address, kept.copied().unwrap_or((self.generation + 1) & GENERATION))
+            let kept = kept.and_then(|old| old.since.get(address).copied());
+            let kept = kept.or_else(|| {
+                let key = AddressKey { vpc: view.vpc, address: address.to_bits().to_be() };
+                self.pins.as_ref()?.since(&key, view.key)
+            });
+            (*address, kept.unwrap_or((self.generation + 1) & GENERATION))
         });
         let since = since.collect();
         let port_moved = before.is_none_or(|old| old.view.place != view.place);

@@ -49,20 +49,23 @@ mod attach;
 mod endpoints;
 mod error;
 mod layout;
-mod pins;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use aya::maps::Map;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::maps::PinningType;
 use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::Ipv4Prefix;
 
 use endpoints::{Endpoints, failed};
 pub use error::NodeError;
 use layout::{LAYOUT, network_order};
+
+use crate::pins;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/node.bpf.o"));
 const SERVICES: &str = "node_services";
@@ -123,6 +126,12 @@ pub struct NodeConfig {
     pub node_addresses: Vec<Ipv4Addr>,
 }
 
+/// Takes a map out of the loaded object as its typed form.
+fn take_map<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T> {
+    let map = ebpf.take_map(name).ok_or(NodeError::Missing(name))?;
+    T::try_from(map).map_err(|_| NodeError::Missing(name))
+}
+
 /// The loaded programs and their maps. Dropping it leaves everything attached.
 pub struct NodeDatapath {
     ebpf: Ebpf,
@@ -140,7 +149,7 @@ impl NodeDatapath {
         let maps = pin_root.join(format!("v{LAYOUT}"));
         let links = maps.join("links");
         pins::make_directory(pin_root, &links)?;
-        pins::check_pins(OBJECT, &maps)?;
+        pins::check(OBJECT, &maps, |_, map| map.pinning() == PinningType::ByName)?;
         attach::sweep_links(&links)?;
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(&maps)
@@ -149,9 +158,9 @@ impl NodeDatapath {
         attach::load_programs(&mut ebpf)?;
         Ok(Self {
             endpoints: Endpoints::take(&mut ebpf)?,
-            services: pins::take_map(&mut ebpf, SERVICES)?,
-            addresses: pins::take_map(&mut ebpf, "node_addresses")?,
-            counters: pins::take_map(&mut ebpf, COUNTERS)?,
+            services: take_map(&mut ebpf, SERVICES)?,
+            addresses: take_map(&mut ebpf, "node_addresses")?,
+            counters: take_map(&mut ebpf, COUNTERS)?,
             ebpf,
             links,
         })

@@ -15,6 +15,7 @@ use aya::programs::{SchedClassifier, TcAttachType, TestRunOptions};
 use aya::{EbpfLoader, TestRun};
 use hedgerow_core::reason::Reason;
 use hedgerow_datapath::node::{MARK_TO_POD, NodeDatapath, NodeError};
+use hedgerow_datapath::pins::PinsError;
 
 use lab::{ENI_MAC, Lab, NODE, OUTSIDE, Server, ask, ask_udp, endpoint, ifindex, netlink, route};
 use vpc::ROUTER_MAC;
@@ -411,12 +412,17 @@ fn a_pinned_map_of_another_layout_is_refused() {
     let map = aya::maps::HashMap::<_, u32, u64>::create(16, 0).expect("map");
     map.pin(pins.join("v1/node_by_host")).expect("pin");
     match NodeDatapath::open(&pins) {
-        Err(NodeError::Layout { field: "value size", found: 8, expected: 4, .. }) => {}
+        Err(NodeError::Pins(PinsError::Layout {
+            field: "value size",
+            found: 8,
+            expected: 4,
+            ..
+        })) => {}
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("a foreign map was taken up"),
     }
     match NodeDatapath::open(std::path::Path::new("/proc")) {
-        Err(NodeError::NotBpffs { .. }) => {}
+        Err(NodeError::Pins(PinsError::NotBpffs { .. })) => {}
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("no bpffs there"),
     }

@@ -1,6 +1,7 @@
 //! What the fabric can refuse, and why.
 
 use super::compile::TooManyRules;
+use crate::pins::PinsError;
 
 /// Why a change of the fabric failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,12 @@ pub enum FabricError {
         /// The kernel's answer.
         source: aya::programs::ProgramError,
     },
+    /// The link has no descriptor, so that it cannot be pinned.
+    #[error("pin the link of {0}: {1}; it needs Linux 6.6 or later (tcx)")]
+    NotTcx(String, #[source] aya::programs::links::LinkError),
+    /// See [`PinsError`].
+    #[error(transparent)]
+    Pins(#[from] PinsError),
     /// The object does not have a map this build knows.
     #[error("the fabric's eBPF object has no map '{0}': rebuild hedgerow-datapath")]
     NoMap(&'static str),

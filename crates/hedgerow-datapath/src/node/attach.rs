@@ -7,18 +7,19 @@
 //! Interfaces are those of the calling thread's network namespace.
 
 use std::ffi::CString;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use aya::Ebpf;
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::links::FdLink;
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
     qdisc_add_clsact,
 };
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 
-use super::{NodeError, Result, pins};
+use super::{NodeError, Result};
+use crate::pins;
 
 /// Priority of the filters on pods' veths.
 const PRIORITY: u16 = 1;
@@ -63,25 +64,6 @@ fn interface_exists(index: u32) -> bool {
     !unsafe { libc::if_indextoname(index, name.as_mut_ptr()) }.is_null()
 }
 
-fn os_error(error: &ProgramError) -> Option<i32> {
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        ProgramError::NetlinkError(error) | ProgramError::TcError(TcError::NetlinkError(error)) => {
-            error.raw_os_error()
-        }
-        _ => None,
-    }
-}
-
-fn end_link(path: &Path) -> Result<()> {
-    let failed = |source| NodeError::PinDirectory {
-        action: "detach the link at",
-        path: path.to_owned(),
-        source,
-    };
-    pins::end_link(path).map_err(failed)
-}
-
 /// The pin of an uplink's link. The index names the interface, whatever it is called later.
 fn pin_path(links: &Path, index: u32, direction: &str) -> PathBuf {
     links.join(format!("{index}-{direction}"))
@@ -89,16 +71,10 @@ fn pin_path(links: &Path, index: u32, direction: &str) -> PathBuf {
 
 /// Removes the pins of links whose interface is gone.
 pub(super) fn sweep_links(links: &Path) -> Result<()> {
-    let failed =
-        |source| NodeError::PinDirectory { action: "list", path: links.to_owned(), source };
-    for entry in fs::read_dir(links).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let index = path
-            .file_name()
-            .and_then(|name| name.to_str()?.split_once('-'))
-            .and_then(|(index, _)| index.parse().ok());
+    for name in pins::list(links)? {
+        let index = name.split_once('-').and_then(|(index, _)| index.parse().ok());
         if index.is_some_and(|index| !interface_exists(index)) {
-            end_link(&path)?;
+            pins::end_link(&links.join(name))?;
         }
     }
     Ok(())
@@ -113,11 +89,11 @@ pub(super) fn attach_uplink(ebpf: &mut Ebpf, links: &Path, interface: &str) -> R
         let program = program(ebpf, name)?;
         let failed =
             |source| NodeError::Attach { program: name, interface: interface.to_owned(), source };
-        if replace_pinned(program, &path).map_err(failed)? {
+        if pins::replace_link(program, &path).map_err(failed)? {
             remove_older(links, &path)?;
             continue;
         }
-        end_link(&path)?;
+        pins::end_link(&path)?;
         let id = program
             .attach_with_options(interface, hook, TcAttachOptions::TcxOrder(LinkOrder::default()))
             .map_err(failed)?;
@@ -137,41 +113,20 @@ fn remove_older(links: &Path, pin: &Path) -> Result<()> {
     let (Some(root), Some(file)) = (links.ancestors().nth(2), pin.file_name()) else {
         return Ok(());
     };
-    let failed = |source| NodeError::PinDirectory { action: "list", path: root.to_owned(), source };
-    for entry in fs::read_dir(root).map_err(failed)? {
-        let other = entry.map_err(failed)?.path().join("links").join(file);
+    for version in pins::list(root)? {
+        let other = root.join(version).join("links").join(file);
         if other != pin {
-            end_link(&other)?;
+            pins::end_link(&other)?;
         }
     }
     Ok(())
-}
-
-/// Puts the program into the pinned link; `false` where there is none, or one whose interface is
-/// gone (ENOLINK).
-fn replace_pinned(program: &mut SchedClassifier, path: &Path) -> Result<bool, ProgramError> {
-    let pinned = match PinnedLink::from_pin(path) {
-        Ok(pinned) => pinned,
-        Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
-            return Ok(false);
-        }
-        Err(LinkError::SyscallError(error)) => return Err(error.into()),
-        Err(_) => return Ok(false),
-    };
-    let Ok(link) = SchedClassifierLink::try_from(FdLink::from(pinned)) else { return Ok(false) };
-    match program.attach_to_link(link) {
-        // Dropping what take_link returns closes a descriptor; the pin keeps the link.
-        Ok(id) => program.take_link(id).map(|_| true),
-        Err(error) if os_error(&error) == Some(libc::ENOLINK) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Detaches from an uplink.
 pub(super) fn detach_uplink(links: &Path, interface: &str) -> Result<()> {
     let Ok(index) = ifindex(interface) else { return sweep_links(links) };
     for (.., direction) in UPLINK {
-        end_link(&pin_path(links, index, direction))?;
+        pins::end_link(&pin_path(links, index, direction))?;
     }
     Ok(())
 }
@@ -205,7 +160,7 @@ fn attach_filter(
 ) -> Result<SchedClassifierLinkId, ProgramError> {
     let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
     match program.attach_with_options(interface, hook, TcAttachOptions::Netlink(options)) {
-        Err(error) if os_error(&error) == Some(libc::EEXIST) => {
+        Err(error) if pins::os_error(&error) == Some(libc::EEXIST) => {
             let present = SchedClassifierLink::attached(interface, hook, PRIORITY, HANDLE, None)
                 .map_err(TcError::IoError)?;
             program.attach_to_link(present)

@@ -9,7 +9,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError};
 
 use super::layout::{ENDPOINTS, RawEndpoint, RawVlan, SLOTS, network_order};
-use super::pins::take_map;
+use super::take_map;
 use super::{Endpoint, NodeError, Result};
 
 const SLOT_MAP: &str = "node_endpoints";

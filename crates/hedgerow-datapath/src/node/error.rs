@@ -10,45 +10,14 @@ use aya::pin::PinError;
 use aya::programs::ProgramError;
 use aya::programs::tc::TcError;
 
+use crate::pins::PinsError;
+
 /// Why an operation of the node's datapath failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// A file or directory of the pin root could not be made, read or removed.
-    #[error("pin directory: {action} {path}: {source}")]
-    PinDirectory {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// Pins can only live on a BPF file system.
-    #[error(
-        "open the node datapath: {path} is not on a BPF file system; mount one there (mount -t bpf)"
-    )]
-    NotBpffs {
-        /// The pin root.
-        path: PathBuf,
-    },
-    /// A pinned map does not have the layout of this build's object.
-    #[error(
-        "pinned map {path}: {field} is {found}, this build has {expected}; \
-         it was not made by this layout version, remove it"
-    )]
-    Layout {
-        /// The pin.
-        path: PathBuf,
-        /// What differs.
-        field: &'static str,
-        /// As pinned.
-        found: u32,
-        /// As built.
-        expected: u32,
-    },
-    /// The object does not parse.
-    #[error("parse the node object: {0}")]
-    Parse(#[from] aya_obj::ParseError),
+    /// See [`PinsError`].
+    #[error("open the node datapath: {0}")]
+    Pins(#[from] PinsError),
     /// The object does not load.
     #[error("load the node object: {0}")]
     Load(#[source] EbpfError),
