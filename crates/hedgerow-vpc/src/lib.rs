@@ -8,7 +8,7 @@
 //!
 //! Beside these: `journal` (what was answered survives `kill -9`), `iam` (policies bound to access
 //! keys), `weather` (delays, throttling, failures on purpose), `dns` (names inside a VPC), `rds` (the
-//! servers behind databases).
+//! servers behind databases), `settings` (what the admin set survives, too).
 //!
 //! What the API says about a security group is what happens to a packet: an answer is sent after
 //! its [`effect`]s were carried out.
@@ -21,6 +21,7 @@ pub mod journal;
 pub mod query;
 pub(crate) mod rds;
 pub mod server;
+pub mod settings;
 pub mod state;
 pub mod weather;
 mod wildcard;

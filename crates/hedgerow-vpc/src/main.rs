@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -10,6 +11,7 @@ use hedgerow_vpc::api::ACTIONS;
 use hedgerow_vpc::iam::Keys;
 use hedgerow_vpc::journal::{self, Journal};
 use hedgerow_vpc::server::Server;
+use hedgerow_vpc::settings::{Settings, Store};
 use hedgerow_vpc::state::{Quotas, State};
 use hedgerow_vpc::weather::WeatherFlags;
 use hedgerow_vpc::wire::{Wire, WireConfig, sweep};
@@ -29,7 +31,7 @@ struct Cli {
 enum Command {
     /// Serve the EC2 API until SIGTERM or Ctrl-C.
     Run(Box<Run>),
-    /// Remove the namespaces that a killed `run` of that name left behind.
+    /// Remove what a `run` of that name left running: namespaces, interfaces, eBPF pins. Records stay.
     Sweep {
         /// Name given to `run`.
         #[arg(long, default_value = "vpc")]
@@ -96,14 +98,19 @@ struct Run {
 #[derive(Args)]
 struct Keep {
     /// Keep the records in this directory: what was answered is there after a restart, also after
-    /// kill -9. Instances are made anew then, and their flows begin again. --seed is of use only
-    /// with a new directory.
+    /// kill -9. Then packets go on by the rules last answered, also while no process runs, and the
+    /// next start takes instances and flows up as they are. --seed is of use only with a new
+    /// directory.
     #[arg(long = "state", value_name = "DIR")]
     directory: Option<PathBuf>,
     /// Requests from one snapshot of the records to the next.
     #[arg(long, value_name = "N", default_value_t = 100_000, requires = "directory")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     snapshot_every: u64,
+    /// At SIGTERM or Ctrl-C, leave instances, databases and packets running, as kill -9 does, for the
+    /// next start to take up. Without it everything on the machine is removed, and made anew then.
+    #[arg(long, requires = "directory", conflicts_with = "records_only")]
+    leave_running: bool,
     /// Answer before the disk has it: outlives kill -9, but not a power cut.
     #[arg(long, requires = "directory")]
     no_sync: bool,
@@ -152,6 +159,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let weather = options.weather.config(seed).context("set up the weather")?;
     let keys = options.iam.as_deref().map(read_keys).transpose()?;
     let fresh = State::new(seed, quotas);
+    let mut settings = Settings::default();
     // Before the wire: a directory that cannot be used leaves nothing behind.
     let opened = match options.keep.directory.clone() {
         Some(directory) => {
@@ -161,33 +169,45 @@ async fn run(options: Run) -> anyhow::Result<()> {
                 snapshot_every: options.keep.snapshot_every,
             };
             let fresh = fresh.clone();
-            let open = move || Journal::open(&directory, keep, fresh);
-            Some(tokio::task::spawn_blocking(open).await??)
+            let open = move || {
+                let opened = Journal::open(&directory, keep, fresh)?;
+                let (store, kept) = Store::open(&directory)?;
+                anyhow::Ok((opened, store, kept))
+            };
+            let (opened, store, kept) = tokio::task::spawn_blocking(open).await??;
+            settings = kept;
+            Some((opened, store))
         }
         None => None,
     };
+    settings.add(keys, weather).context("read --iam")?;
+    let records = opened.as_ref().map(|(_, store)| store.secret().name());
     let wire = match options.records_only {
         true => None,
-        false => Some(start_wire(options.name.clone(), opened.is_some()).await?),
+        false => Some(start_wire(options.name.clone(), records).await?),
     };
     let server = match opened {
-        Some(opened) => Server::with_journal(opened, wire),
+        Some((opened, store)) => {
+            store.save(&settings)?;
+            let server = Server::with_journal(opened, wire);
+            server.keep_settings(store);
+            server
+        }
         None => Server::new(fresh, wire),
     };
+    server.set_keys(settings.keys);
+    if settings.weather.is_some() {
+        server.set_weather(settings.weather);
+    }
     server.run_databases(&options.name, options.keep.directory.as_deref());
     // Before anything has DNS.
     if let Some(resolver) = &options.dns_forward {
         server.forward_dns(resolver).map_err(anyhow::Error::msg)?;
     }
     if let Err(error) = server.rebuild().await {
-        tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
+        // What stands goes on as the last process left it, where it outlives processes.
+        end(server, true).await?;
         anyhow::bail!("make what the records say: {error}");
-    }
-    if let Some(keys) = keys {
-        server.set_keys(keys);
-    }
-    if let Some(weather) = weather {
-        server.set_weather(Some(weather));
     }
     if let Some(path) = &options.flow_log {
         server.log_flows(path).with_context(|| format!("open the flow log {}", path.display()))?;
@@ -204,13 +224,18 @@ async fn run(options: Run) -> anyhow::Result<()> {
     println!("http://{address}");
     tracing::info!(%address, name = options.name, records_only = options.records_only, "serving");
     tokio::select! {
-        () = std::sync::Arc::clone(&server).serve(listener) => {}
+        () = Arc::clone(&server).serve(listener) => {}
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
     }
-    tokio::task::spawn_blocking(move || server.shutdown()).await.context("shut down")?;
+    end(server, options.keep.leave_running).await?;
     drop(pid_file);
     Ok(())
+}
+
+async fn end(server: Arc<Server>, leave: bool) -> anyhow::Result<()> {
+    let end = move || if leave { server.leave() } else { server.shutdown() };
+    tokio::task::spawn_blocking(end).await.context("shut down")
 }
 
 fn read_keys(path: &Path) -> anyhow::Result<Keys> {
@@ -234,17 +259,12 @@ fn take_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the wire; with `again`, after removing what a killed process of the name left.
-async fn start_wire(name: String, again: bool) -> anyhow::Result<Wire> {
+/// Starts the wire; with `records` it outlives the process, and what one with the same records left
+/// is taken up.
+async fn start_wire(name: String, records: Option<String>) -> anyhow::Result<Wire> {
     let start = move || {
         take_name(&name)?;
-        if again {
-            let swept = sweep(&name).with_context(|| format!("sweep what '{name}' left"))?;
-            if !swept.is_empty() {
-                tracing::info!(?swept, "removed what the last process left");
-            }
-        }
-        anyhow::Ok(Wire::start(WireConfig { name })?)
+        anyhow::Ok(Wire::start(WireConfig { name, records })?)
     };
     tokio::task::spawn_blocking(start).await?
 }

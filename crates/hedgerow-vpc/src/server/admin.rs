@@ -5,6 +5,8 @@
 //!   GET              /_hedgerow/iam          every bound key with its policy document
 //!   GET, PUT, DELETE /_hedgerow/iam/KEY      one key's policy document
 //! ```
+//!
+//! With `--state` a change outlives the process: it is durable before it holds.
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::Server;
 use super::http::{Connection, read_body};
+use crate::settings::Settings;
 use crate::weather::Config;
 
 /// The routes, to be given the server.
@@ -44,6 +47,20 @@ fn bad(error: impl std::fmt::Display) -> Response {
     (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
 }
 
+/// Answers when the change is durable, where there is a directory for it, and holds.
+async fn change(
+    server: &Server,
+    change: impl FnOnce(&mut Settings) -> Result<bool, Response>,
+) -> Answer {
+    match server.administer(change).await {
+        Ok(changed) => changed.map(|()| StatusCode::NO_CONTENT.into_response()),
+        Err(error) => {
+            tracing::error!(%error, "what the admin set cannot be kept, and does not hold");
+            Err((StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response())
+        }
+    }
+}
+
 async fn text(body: Body) -> Result<String, Response> {
     String::from_utf8(read_body(body).await?.to_vec()).map_err(bad)
 }
@@ -64,8 +81,11 @@ async fn set_weather(
 ) -> Answer {
     local(&connection).map_err(IntoResponse::into_response)?;
     let config = Config::parse(&text(body).await?).map_err(bad)?;
-    server.set_weather(Some(config));
-    Ok(StatusCode::NO_CONTENT.into_response())
+    change(&server, |settings| {
+        settings.weather = Some(config);
+        Ok(true)
+    })
+    .await
 }
 
 async fn clear_weather(
@@ -73,8 +93,11 @@ async fn clear_weather(
     Extension(connection): Extension<Connection>,
 ) -> Answer {
     local(&connection).map_err(IntoResponse::into_response)?;
-    server.set_weather(None);
-    Ok(StatusCode::NO_CONTENT.into_response())
+    change(&server, |settings| {
+        settings.weather = None;
+        Ok(true)
+    })
+    .await
 }
 
 async fn keys(
@@ -111,8 +134,7 @@ async fn bind(
 ) -> Answer {
     local(&connection).map_err(IntoResponse::into_response)?;
     let text = text(body).await?;
-    server.climate.keys(|keys| keys.bind(&key, &text)).map_err(bad)?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    change(&server, |settings| settings.keys.bind(&key, &text).map(|()| false).map_err(bad)).await
 }
 
 async fn unbind(
@@ -121,8 +143,9 @@ async fn unbind(
     Path(key): Path<String>,
 ) -> Answer {
     local(&connection).map_err(IntoResponse::into_response)?;
-    match server.climate.keys(|keys| keys.unbind(&key)) {
-        true => Ok(StatusCode::NO_CONTENT.into_response()),
+    change(&server, |settings| match settings.keys.unbind(&key) {
+        true => Ok(false),
         false => Err(unbound(&key)),
-    }
+    })
+    .await
 }

@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use super::{Answer, Server, lock};
 use crate::api::{self, Outcome, envelope::Api, error::Ec2Error};
 use crate::iam::Keys;
+use crate::settings::{Settings, SettingsError, Store};
 use crate::state::State;
 use crate::state::time::Timestamp;
 use crate::weather::{
@@ -176,6 +177,38 @@ impl Server {
     /// Binds these access keys to policies, in place of all that were bound.
     pub fn set_keys(&self, keys: Keys) {
         self.climate.keys(|present| *present = keys);
+    }
+
+    /// From now on, what the admin sets is kept here, and session tokens are signed with its secret.
+    /// Called once.
+    pub fn keep_settings(&self, store: Store) {
+        self.tokens.sign_with(store.secret().clone());
+        let _once = self.settings.set(Arc::new(store));
+    }
+
+    /// Changes what the admin set: first where it is kept, then here. `change` says whether the
+    /// weather is new.
+    pub(super) async fn administer<E>(
+        &self,
+        change: impl FnOnce(&mut Settings) -> Result<bool, E>,
+    ) -> Result<Result<(), E>, SettingsError> {
+        let _one_at_a_time = self.admin.lock().await;
+        let (keys, weather) = (self.climate.keys(|keys| keys.clone()), self.climate.config());
+        let mut settings = Settings { keys, weather };
+        let new_weather = match change(&mut settings) {
+            Ok(new_weather) => new_weather,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Some(store) = self.settings.get().cloned() {
+            let kept = settings.clone();
+            let saved = tokio::task::spawn_blocking(move || store.save(&kept)).await;
+            saved.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        }
+        self.set_keys(settings.keys);
+        if new_weather {
+            self.set_weather(settings.weather);
+        }
+        Ok(Ok(()))
     }
 
     /// Answers in a task of its own, so that a client that goes away leaves nothing half done.

@@ -40,6 +40,7 @@ use crate::effect::{Effect, VpcView};
 use crate::journal::mirror::Mirror;
 use crate::journal::{Journal, Opened};
 use crate::rds::Databases;
+use crate::settings::Store;
 use crate::state::State;
 use crate::state::time::Timestamp;
 use crate::weather::Fate;
@@ -77,6 +78,10 @@ pub struct Server {
     databases: OnceLock<Databases>,
     /// Absent where records go with the process.
     journal: Option<Journal>,
+    /// Where what the admin sets is kept; nowhere if never set.
+    settings: OnceLock<Arc<Store>>,
+    /// Held by who changes what the admin set.
+    admin: tokio::sync::Mutex<()>,
     /// What the wire was asked to be; empty without one.
     mirror: Mutex<Mirror>,
     /// Taken by changes while there is a wire.
@@ -123,6 +128,8 @@ impl Server {
             requests: AtomicU64::new(0),
             databases: OnceLock::new(),
             journal: None,
+            settings: OnceLock::new(),
+            admin: tokio::sync::Mutex::default(),
             mirror: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             clock: AtomicU64::new(0),
@@ -138,13 +145,27 @@ impl Server {
     /// Leaves a snapshot, stops the listeners in VPCs and takes the machine side down. Blocks for
     /// it.
     pub fn shutdown(&self) {
-        self.close_journal();
-        for (_, tasks) in std::mem::take(&mut *lock(&self.listeners)) {
-            tasks.iter().for_each(AbortHandle::abort);
-        }
+        self.close();
         self.end_databases();
         if let Some(wire) = &self.wire {
             wire.shutdown();
+        }
+    }
+
+    /// As [`Self::shutdown`], but the machine side is left to the next process, packets and
+    /// databases included, where it outlives this one.
+    pub fn leave(&self) {
+        self.close();
+        self.leave_databases();
+        if let Some(wire) = &self.wire {
+            wire.leave();
+        }
+    }
+
+    fn close(&self) {
+        self.close_journal();
+        for (_, tasks) in std::mem::take(&mut *lock(&self.listeners)) {
+            tasks.iter().for_each(AbortHandle::abort);
         }
     }
 

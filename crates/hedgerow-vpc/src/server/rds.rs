@@ -47,6 +47,12 @@ impl Server {
         async { drop(join_all(stopped.into_iter().flatten()).await) }
     }
 
+    /// Leaves servers whose data are kept to the next process, and ends the others. Blocks for it;
+    /// not to be called on a thread of the runtime.
+    pub(super) fn leave_databases(&self) {
+        self.end_databases();
+    }
+
     /// Ends every server. Blocks for it; not to be called on a thread of the runtime.
     pub(super) fn end_databases(&self) {
         if let Some(databases) = self.databases.get() {

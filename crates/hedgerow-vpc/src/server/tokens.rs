@@ -1,30 +1,37 @@
-//! Session tokens of the metadata service (IMDSv2).
+//! Session tokens of the metadata service (IMDSv2). A token says itself until when it is whose, under
+//! a signature: with a secret that outlives the process, tokens do, too.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 
-use super::lock;
+use crate::settings::Secret;
 use crate::state::time::Timestamp;
 
-/// Tokens kept at a time; the ones that end first go when there are more.
-const KEPT: usize = 10_000;
 /// Longest life of a token, seconds.
 const MAX_LIFE: u64 = 21_600;
 
-/// Tokens given out, each for one instance.
+/// Gives tokens out and knows them again.
 #[derive(Default)]
 pub(super) struct Tokens {
-    tokens: Mutex<BTreeMap<String, Session>>,
-}
-
-struct Session {
-    instance: String,
-    ends: Timestamp,
+    secret: OnceLock<Secret>,
 }
 
 impl Tokens {
-    /// A new token for `instance`; `None` where `life` is not 1 to 21,600 seconds.
+    /// Signs with this secret, if nothing was signed yet.
+    pub fn sign_with(&self, secret: Secret) {
+        let _too_late = self.secret.set(secret);
+    }
+
+    fn secret(&self) -> std::io::Result<&Secret> {
+        match self.secret.get() {
+            Some(secret) => Ok(secret),
+            None => {
+                let fresh = Secret::new()?;
+                Ok(self.secret.get_or_init(|| fresh))
+            }
+        }
+    }
+
+    /// A token for `instance`; `None` where `life` is not 1 to 21,600 seconds.
     pub fn give(
         &self,
         instance: &str,
@@ -34,28 +41,22 @@ impl Tokens {
         let Some(life) = life.parse().ok().filter(|life| (1..=MAX_LIFE).contains(life)) else {
             return Ok(None);
         };
-        let mut random = [0; 32];
-        std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut tokens = lock(&self.tokens);
-        tokens.retain(|_, session| session.ends > now);
-        if tokens.len() >= KEPT {
-            let first = tokens.iter().min_by_key(|(_, session)| session.ends);
-            if let Some(token) = first.map(|(token, _)| token.clone()) {
-                tokens.remove(&token);
-            }
-        }
-        let ends = Timestamp(now.0 + life);
-        tokens.insert(token.clone(), Session { instance: instance.to_owned(), ends });
-        Ok(Some(token))
+        let ends = now.0 + life;
+        let signature = self.secret()?.sign(&words(instance, ends));
+        Ok(Some(format!("{ends:016x}{signature}")))
     }
 
     /// Whether the token was given to `instance` and has not ended.
     pub fn valid(&self, token: &str, instance: &str, now: Timestamp) -> bool {
-        lock(&self.tokens)
-            .get(token)
-            .is_some_and(|session| session.instance == instance && session.ends > now)
+        let Some((ends, signature)) = token.split_at_checked(16) else { return false };
+        let Ok(ends) = u64::from_str_radix(ends, 16) else { return false };
+        let signed = |secret: &Secret| secret.signed(&words(instance, ends), signature);
+        ends > now.0 && self.secret().is_ok_and(signed)
     }
+}
+
+fn words(instance: &str, ends: u64) -> String {
+    format!("session token of {instance} until {ends}")
 }
 
 #[cfg(test)]
@@ -64,7 +65,9 @@ mod tests {
 
     #[test]
     fn a_token_is_one_instances_and_ends() {
+        let secret = Secret::new().expect("random");
         let tokens = Tokens::default();
+        tokens.sign_with(secret.clone());
         let now = Timestamp(1_000);
         for life in ["0", "21601", "-1", "x", ""] {
             assert!(tokens.give("i-1", life, now).expect("random").is_none(), "{life}");
@@ -73,5 +76,15 @@ mod tests {
         assert!(tokens.valid(&token, "i-1", Timestamp(1_059)));
         assert!(!tokens.valid(&token, "i-1", Timestamp(1_060)));
         assert!(!tokens.valid(&token, "i-2", now));
+        for wrong in ["", "x", "00000000000004240", &token[..16], &token[..79]] {
+            assert!(!tokens.valid(wrong, "i-1", now), "{wrong}");
+        }
+        let longer = format!("{:016x}{}", 9_999, &token[16..]);
+        assert!(!tokens.valid(&longer, "i-1", now), "its end is signed, too");
+
+        let again = Tokens::default();
+        again.sign_with(secret);
+        assert!(again.valid(&token, "i-1", now), "the next process knows it");
+        assert!(!Tokens::default().valid(&token, "i-1", now), "another VPC does not");
     }
 }

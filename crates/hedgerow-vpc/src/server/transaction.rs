@@ -128,13 +128,18 @@ impl Server {
         Timestamp(self.clock.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
-    /// Builds the machine from what it was before the last process ended.
+    /// Builds the machine from what it was before the last process ended, and takes up what of it
+    /// still stands.
     ///
     /// # Errors
     /// What the machine refuses.
     pub async fn rebuild(self: &Arc<Self>) -> Result<(), String> {
         let effects = lock(&self.mirror).rebuild();
-        Arc::clone(self).carry_out(&effects).await
+        Arc::clone(self).carry_out(&effects).await?;
+        match &self.wire {
+            Some(wire) => wire.go_live().await.map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// Leaves a snapshot and no journal.

@@ -50,6 +50,11 @@ impl Gateways {
     pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
         self.internet.iter().map(|_| "internet")
     }
+
+    /// Indices of the ports that were made for gateways.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u32> {
+        self.internet.iter().map(|internet| internet.ifindex)
+    }
 }
 
 /// The key of the interface that stands for the VPC's internet gateway.
@@ -120,14 +125,14 @@ impl Machine {
             return Ok(known.ifindex);
         }
         let full = netns::full_name(&self.name, "internet");
-        let namespace = netns::create(&full, true)?;
+        let namespace = self.take_namespace(&full, true)?;
         match self.add_internet(&full, &namespace).await {
             Ok(ifindex) => {
                 self.gateways.internet = Some(Internet { ifindex });
                 Ok(ifindex)
             }
             Err(error) => {
-                netns::remove(&full);
+                self.give_up(&full);
                 Err(error)
             }
         }
@@ -136,9 +141,14 @@ impl Machine {
     async fn add_internet(&mut self, full: &str, namespace: &Netns) -> Result<u32, WireError> {
         netns::make_router(full, namespace)?;
         let mtu = u32::from(Kind::Internet.mtu());
-        let far = FarEnd { namespace, name: "edge0", mac: INTERNET_MAC, mtu };
-        self.net.add_veth("inet", &far).await?;
-        let ifindex = index_of("inet")?;
+        let ifindex = match self.standing("inet", full).await? {
+            Some(ifindex) => ifindex,
+            None => {
+                let far = FarEnd { namespace, name: "edge0", mac: INTERNET_MAC, mtu };
+                self.net.add_veth("inet", &far).await?;
+                index_of("inet")?
+            }
+        };
         self.fabric.attach("inet", ifindex)?;
         self.fabric.put_internet(ifindex)?;
         self.net.set_up(ifindex).await?;

@@ -4,9 +4,10 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 
+use futures::TryStreamExt;
 use hedgerow_core::sg::Ipv4Prefix;
 use hedgerow_datapath::sys::Netns;
-use netlink_packet_route::link::{InfoData, InfoVeth};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use netlink_packet_route::route::RouteScope;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -46,6 +47,17 @@ fn kernel_answer(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other.to_string()),
+    }
+}
+
+fn present_is_fine(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    match result {
+        Err(rtnetlink::Error::NetlinkError(message))
+            if message.to_io().raw_os_error() == Some(libc::EEXIST) =>
+        {
+            Ok(())
+        }
+        result => result,
     }
 }
 
@@ -97,6 +109,7 @@ impl Netlink {
     }
 
     /// Routes `to` by a link on which nobody need be asked; what starts here comes from `source`.
+    /// There already is fine.
     pub(super) async fn add_route(
         &self,
         index: u32,
@@ -110,7 +123,7 @@ impl Netlink {
             .pref_source(source)
             .build();
         let added = self.handle.route().add(route).execute().await;
-        added.map_err(self.failed("add route to", &to.to_string()))
+        present_is_fine(added).map_err(self.failed("add route to", &to.to_string()))
     }
 
     /// Deletes a link; absent is fine.
@@ -124,7 +137,39 @@ impl Netlink {
         }
     }
 
-    /// Gives a link an address.
+    /// The index of the link's peer, in the peer's namespace; `None` where there is no such link.
+    pub(super) async fn peer_of(&self, index: u32) -> Result<Option<u32>, WireError> {
+        let mut found = self.handle.link().get().match_index(index).execute();
+        match found.try_next().await {
+            Ok(link) => Ok(link.and_then(|link| {
+                link.attributes.into_iter().find_map(|attribute| match attribute {
+                    LinkAttribute::Link(peer) => Some(peer),
+                    _ => None,
+                })
+            })),
+            Err(error) => match kernel_answer(error) {
+                error if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+                error => {
+                    Err(machine("look at link", format!("{index} in {}", self.namespace))(error))
+                }
+            },
+        }
+    }
+
+    /// Indices and names of all links.
+    pub(super) async fn links(&self) -> Result<Vec<(u32, String)>, WireError> {
+        let links: Result<Vec<_>, _> = self.handle.link().get().execute().try_collect().await;
+        let named = |link: LinkMessage| {
+            let index = link.header.index;
+            link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some((index, name)),
+                _ => None,
+            })
+        };
+        Ok(links.map_err(self.failed("list", "links"))?.into_iter().filter_map(named).collect())
+    }
+
+    /// Gives a link an address; there already is fine.
     pub(super) async fn add_address(
         &self,
         index: u32,
@@ -132,10 +177,10 @@ impl Netlink {
         prefix_len: u8,
     ) -> Result<(), WireError> {
         let added = self.handle.address().add(index, address.into(), prefix_len).execute().await;
-        added.map_err(self.failed("add address", &address.to_string()))
+        present_is_fine(added).map_err(self.failed("add address", &address.to_string()))
     }
 
-    /// Routes everything by `gateway`.
+    /// Routes everything by `gateway`; there already is fine.
     pub(super) async fn add_default_route(
         &self,
         index: u32,
@@ -144,10 +189,10 @@ impl Netlink {
         let route =
             RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
         let added = self.handle.route().add(route).execute().await;
-        added.map_err(self.failed("add default route by", &gateway.to_string()))
+        present_is_fine(added).map_err(self.failed("add default route by", &gateway.to_string()))
     }
 
-    /// Fixes the MAC of a neighbour.
+    /// Fixes the MAC of a neighbour; there already is fine.
     pub(super) async fn add_neighbour(
         &self,
         index: u32,
@@ -156,7 +201,7 @@ impl Netlink {
     ) -> Result<(), WireError> {
         let request = self.handle.neighbours().add(index, address.into());
         let added = request.link_layer_address(&mac).execute().await;
-        added.map_err(self.failed("add neighbour", &address.to_string()))
+        present_is_fine(added).map_err(self.failed("add neighbour", &address.to_string()))
     }
 
     /// As a DHCP client would: link up, address, default route by the subnet's router.

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Instant;
 
 use hedgerow_core::sg::GroupId;
 use hedgerow_datapath::fabric::{Fabric, Interface, Kind, Place, ROUTER_MAC};
 use hedgerow_datapath::sys::Netns;
 
+use super::adopt::Tally;
 use super::gateways::Gateways;
 use super::link::{FarEnd, MTU, Netlink, index_of};
 use super::{WireError, convert, netns};
@@ -45,6 +47,9 @@ pub(super) struct Machine {
     home: Netns,
     pub(super) net: Netlink,
     pub(super) fabric: Fabric,
+    /// Until [`Machine::go_live`], where the machine outlives its process.
+    pub(super) adopting: bool,
+    pub(super) tally: Tally,
     instances: HashMap<String, Netns>,
     vpcs: HashMap<u32, Vpc>,
     plugs: HashMap<InterfaceKey, Plug>,
@@ -58,14 +63,42 @@ fn unknown(effect: &'static str, what: &'static str, key: impl ToString) -> Wire
 }
 
 impl Machine {
-    /// `home` is the fabric's namespace; the calling thread is in it.
-    pub(super) fn new(name: String, home: Netns) -> Result<Self, WireError> {
+    /// `home` is the fabric's namespace; the calling thread is in it. With a place for pins, the
+    /// machine outlives its process, and what an earlier one left there is taken up.
+    pub(super) fn new(name: String, home: Netns, pins: Option<&Path>) -> Result<Self, WireError> {
         let net = Netlink::open(&netns::full_name(&name, "fabric"))?;
-        let fabric = Fabric::load()?;
+        let fabric = pins.map_or_else(Fabric::load, Fabric::open)?;
+        let (adopting, tally) = (pins.is_some(), Tally::default());
         let (instances, vpcs) = Default::default();
         let (plugs, interfaces, subnets) = Default::default();
-        let gateways = Gateways::default();
-        Ok(Self { name, home, net, fabric, instances, vpcs, plugs, interfaces, subnets, gateways })
+        Ok(Self {
+            name,
+            home,
+            net,
+            fabric,
+            adopting,
+            tally,
+            instances,
+            vpcs,
+            plugs,
+            interfaces,
+            subnets,
+            gateways: Gateways::default(),
+        })
+    }
+
+    /// What follows `hr.NAME.` in the names of the namespaces that effects made.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &str> {
+        let instances = self.instances.keys().map(String::as_str);
+        let vpcs = self.vpcs.values().map(|vpc| vpc.view.id.as_str());
+        instances.chain(vpcs).chain(self.gateways.namespaces())
+    }
+
+    /// Indices of the ports.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u32> {
+        let plugs = self.plugs.values().map(|plug| plug.ifindex);
+        let services = self.vpcs.values().map(|vpc| vpc.ifindex);
+        plugs.chain(services).chain(self.gateways.ports())
     }
 
     /// `vpc-…` of a VPC key.
@@ -142,10 +175,7 @@ impl Machine {
 
     /// Takes everything away. Links and programs go with the namespaces.
     pub(super) fn teardown(self) {
-        let instances = self.instances.keys().map(String::as_str);
-        let vpcs = self.vpcs.values().map(|vpc| vpc.view.id.as_str());
-        let gateways = self.gateways.namespaces();
-        for part in instances.chain(vpcs).chain(gateways).chain(["fabric"]) {
+        for part in self.parts().chain(["fabric"]) {
             netns::remove(&netns::full_name(&self.name, part));
         }
     }
@@ -173,13 +203,13 @@ impl Machine {
             return Ok(());
         }
         let full = netns::full_name(&self.name, &instance);
-        let namespace = netns::create(&full, false)?;
+        let namespace = self.take_namespace(&full, false)?;
         let up = async {
             let (net, lo) = self.visit(&namespace, &full, "lo")?;
             net.set_up(lo).await
         };
         if let Err(error) = up.await {
-            netns::remove(&full);
+            self.give_up(&full);
             return Err(error);
         }
         self.instances.insert(instance, namespace);
@@ -205,16 +235,23 @@ impl Machine {
             return Ok(());
         }
         let full = netns::full_name(&self.name, &view.id);
-        let services = netns::create(&full, true)?;
+        let services = self.take_namespace(&full, true)?;
         match self.add_service_port(&view, &full, &services).await {
             Ok(ifindex) => {
                 self.vpcs.insert(view.key, Vpc { view, services, ifindex });
                 Ok(())
             }
             Err(error) => {
-                netns::remove(&full);
+                self.give_up(&full);
                 Err(error)
             }
+        }
+    }
+
+    /// Removes a namespace that could not be made ready, but not one that was taken up.
+    pub(super) fn give_up(&self, full: &str) {
+        if !self.adopting {
+            netns::remove(full);
         }
     }
 
@@ -225,9 +262,14 @@ impl Machine {
         services: &Netns,
     ) -> Result<u32, WireError> {
         let port = format!("s{}", view.key);
-        let far = FarEnd { namespace: services, name: "eth0", mac: SERVICE_MAC, mtu: MTU };
-        self.net.add_veth(&port, &far).await?;
-        let ifindex = index_of(&port)?;
+        let ifindex = match self.standing(&port, full).await? {
+            Some(ifindex) => ifindex,
+            None => {
+                let far = FarEnd { namespace: services, name: "eth0", mac: SERVICE_MAC, mtu: MTU };
+                self.net.add_veth(&port, &far).await?;
+                index_of(&port)?
+            }
+        };
         self.fabric.attach(&port, ifindex)?;
         self.fabric.put_service(view.key, ifindex, SERVICE_MAC)?;
         self.net.set_up(ifindex).await?;
@@ -334,14 +376,19 @@ impl Machine {
         device_index: u8,
         now: Instant,
     ) -> Result<(), WireError> {
-        let missing = || unknown("put interface", "instance", &instance);
-        let namespace = self.instances.get(&instance).ok_or_else(missing)?;
-        let primary = device_index == 0;
-        let (near, far) = (format!("p{}", view.key), format!("eth{device_index}"));
-        let end = FarEnd { namespace, name: &far, mac: view.mac, mtu: MTU };
-        self.net.add_veth(&near, &end).await?;
-        let ifindex = index_of(&near)?;
         let full = netns::full_name(&self.name, &instance);
+        let (near, far) = (format!("p{}", view.key), format!("eth{device_index}"));
+        let standing = self.standing(&near, &full).await?;
+        let primary = device_index == 0 && standing.is_none();
+        let ifindex = match standing {
+            Some(ifindex) => ifindex,
+            None => {
+                let namespace = self.instance(&instance)?;
+                let end = FarEnd { namespace, name: &far, mac: view.mac, mtu: MTU };
+                self.net.add_veth(&near, &end).await?;
+                index_of(&near)?
+            }
+        };
         self.plugs.insert(view.key, Plug { instance: instance.clone(), device_index, ifindex });
         let ready = self.connect(view, &near, ifindex, now).await;
         let configured = match ready {
@@ -352,6 +399,11 @@ impl Machine {
             self.unplug(view.key).await?;
         }
         configured
+    }
+
+    fn instance(&self, instance: &str) -> Result<&Netns, WireError> {
+        let missing = || unknown("put interface", "instance", instance);
+        self.instances.get(instance).ok_or_else(missing)
     }
 
     async fn connect(
@@ -373,9 +425,7 @@ impl Machine {
         full: &str,
         instance: &str,
     ) -> Result<(), WireError> {
-        let missing = || unknown("put interface", "instance", instance);
-        let namespace = self.instances.get(instance).ok_or_else(missing)?;
-        let (net, eth0) = self.visit(namespace, full, "eth0")?;
+        let (net, eth0) = self.visit(self.instance(instance)?, full, "eth0")?;
         match view.addresses.first() {
             Some(address) => net.configure_primary(eth0, *address, view.subnet).await,
             None => Ok(()),

@@ -9,11 +9,15 @@
 //!                        └─ record  the ring buffer's verdicts as flow records
 //! ```
 //!
-//! Nothing is pinned: when the process dies, the kernel drops programs and maps with it, and
-//! [`sweep`] removes the namespaces, with which the veth pairs go.
+//! Without [`WireConfig::records`] nothing is pinned: when the process dies, the kernel drops
+//! programs and maps with it, and [`sweep`] removes the namespaces, with which the veth pairs go. With
+//! it, `kept` pins the fabric's links and flows, packets go on, and the next process takes everything
+//! up (`adopt`).
 
+mod adopt;
 mod convert;
 mod gateways;
+mod kept;
 mod link;
 mod log;
 mod machine;
@@ -31,7 +35,7 @@ use hedgerow_datapath::fabric::FabricError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::effect::{Effect, InterfaceKey};
-pub use netns::sweep;
+pub use kept::sweep;
 pub use record::{Action, FlowRecord, Gate};
 
 /// What [`Wire::start`] needs to know.
@@ -39,6 +43,9 @@ pub use record::{Action, FlowRecord, Gate};
 pub struct WireConfig {
     /// Name of the lab or VPC process; namespaces are called `hr.NAME.…`.
     pub name: String,
+    /// Names the records that outlive the process, where they do: the machine then outlives it too,
+    /// and a start with the same ones takes it up. [`Wire::go_live`] must follow.
+    pub records: Option<String>,
 }
 
 /// What can go wrong on the machine.
@@ -57,7 +64,7 @@ pub enum WireError {
     /// The namespace exists already.
     #[error(
         "make network namespace {0}: it exists; another hedgerow-vpc of that name runs, or one was \
-         killed and left it (then `hedgerow lab down` removes it)"
+         killed and left it (then `hedgerow vpc sweep` or `hedgerow lab down` removes it)"
     )]
     NamespaceExists(String),
     /// The eBPF side refused.
@@ -111,7 +118,9 @@ enum Command {
     BindUdp(u32, SocketAddr, oneshot::Sender<Result<UdpSocket, WireError>>),
     Rehearse(InterfaceKey, Vec<u8>, oneshot::Sender<Result<Rehearsal, WireError>>),
     FlushRecords(oneshot::Sender<Result<(), WireError>>),
+    GoLive(oneshot::Sender<Result<(), WireError>>),
     Stop,
+    Leave,
 }
 
 /// The machine side of an embedded VPC. Cheap calls into one worker thread; `&self` everywhere.
@@ -132,7 +141,7 @@ impl Wire {
     pub fn start(config: WireConfig) -> Result<Wire, WireError> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (records, _) = broadcast::channel(Self::RECORDS);
-        let worker = worker::start(config.name, inbox, records.clone())?;
+        let worker = worker::start(config, inbox, records.clone())?;
         Ok(Wire { commands, records, worker: Mutex::new(Some(worker)) })
     }
 
@@ -189,9 +198,26 @@ impl Wire {
         self.records.subscribe()
     }
 
+    /// Everything that the records name was applied: what an earlier process left is now judged by
+    /// this one, and what they do not name is removed. Does nothing without
+    /// [`WireConfig::records`].
+    pub async fn go_live(&self) -> Result<(), WireError> {
+        self.ask(Command::GoLive).await
+    }
+
     /// Removes every namespace and link, and ends the worker thread. Blocks; safe to call twice.
     pub fn shutdown(&self) {
-        let _gone = self.commands.send(Command::Stop);
+        self.end(Command::Stop);
+    }
+
+    /// Ends the worker thread and leaves the machine to the next process, if it outlives this one
+    /// ([`WireConfig::records`]); otherwise as [`Wire::shutdown`].
+    pub fn leave(&self) {
+        self.end(Command::Leave);
+    }
+
+    fn end(&self, command: Command) {
+        let _gone = self.commands.send(command);
         let worker = self.worker.lock().unwrap_or_else(|poison| poison.into_inner()).take();
         if let Some(Err(_)) = worker.map(JoinHandle::join) {
             tracing::error!("the wire's worker panicked; run the sweep to remove its namespaces");

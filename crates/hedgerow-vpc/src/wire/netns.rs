@@ -5,8 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hedgerow_datapath::sys::Netns;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 use super::WireError;
 
@@ -55,7 +57,7 @@ fn share_directory() -> io::Result<()> {
     let share = || mount(none, DIRECTORY, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
     match share() {
         // Not a mount point yet.
-        Err(nix::errno::Errno::EINVAL) => {
+        Err(Errno::EINVAL) => {
             let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
             mount(Some(DIRECTORY), DIRECTORY, none, bind, none)?;
             Ok(share()?)
@@ -104,25 +106,35 @@ pub(super) fn remove(full: &str) {
     }
 }
 
-/// Removes what a killed process of this `name` left: every namespace `hr.NAME.…`. Their veth
-/// pairs and eBPF programs go with them. Returns the names removed.
-///
-/// # Errors
-/// When `/run/netns` cannot be read. An absent directory is an empty one.
-pub fn sweep(name: &str) -> io::Result<Vec<String>> {
+/// The namespace `full`, if it is there; what is left of one that was being made is removed.
+pub(super) fn existing(full: &str) -> Result<Option<Netns>, WireError> {
+    let path = path(full);
+    match statfs(&path) {
+        Ok(status) if status.filesystem_type() == NSFS_MAGIC => {
+            Netns::open(&path).map(Some).map_err(failed("open network namespace", &path))
+        }
+        Ok(_) => {
+            remove(full);
+            Ok(None)
+        }
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(failed("look at", &path)(errno.into())),
+    }
+}
+
+/// What follows `hr.NAME.` in the names of this process's namespaces, in order. An absent directory
+/// is an empty one.
+pub(super) fn parts(name: &str) -> io::Result<Vec<String>> {
     let prefix = full_name(name, "");
     let entries = match fs::read_dir(DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut removed = Vec::new();
+    let mut parts = Vec::new();
     for entry in entries {
         let file = entry?.file_name();
-        if let Some(full) = file.to_str().filter(|file| file.starts_with(&prefix)) {
-            remove(full);
-            removed.push(full.to_owned());
-        }
+        parts.extend(file.to_str().and_then(|file| file.strip_prefix(&prefix)).map(str::to_owned));
     }
-    removed.sort();
-    Ok(removed)
+    parts.sort();
+    Ok(parts)
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::sync::mpsc as sync;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::log::Log;
 use super::machine::Machine;
 use super::record::{FlowRecord, Gate};
-use super::{Command, Counters, Rehearsal, WireError, netns};
+use super::{Command, Counters, Rehearsal, WireConfig, WireError, kept, netns};
 use crate::effect::{Effect, InterfaceKey};
 
 /// How often waiting drops are looked at.
@@ -26,30 +27,45 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Makes the fabric's namespace and the thread in it; returns when it is ready for commands.
 pub(super) fn start(
-    name: String,
+    config: WireConfig,
     inbox: mpsc::UnboundedReceiver<Command>,
     records: broadcast::Sender<FlowRecord>,
 ) -> Result<JoinHandle<()>, WireError> {
+    let WireConfig { name, records: kept } = config;
     let full = netns::full_name(&name, "fabric");
-    let home = netns::create(&full, true)?;
+    let pins = kept.map(|kept| kept::take(&name, &kept)).transpose()?;
+    let existing = if pins.is_some() { netns::existing(&full)? } else { None };
+    let home = existing.map_or_else(|| netns::create(&full, true), Ok)?;
+    let stays = pins.is_some();
     let (ready, started) = sync::channel();
     let thread = std::thread::Builder::new().name("hr-wire".to_owned());
-    let spawned = thread.spawn(move || run(name, home, inbox, records, &ready)).map_err(|source| {
-        WireError::Machine { operation: "start thread", object: "hr-wire".to_owned(), source }
-    });
+    let spawned = thread
+        .spawn(move || run(Start { name, home, pins }, inbox, records, &ready))
+        .map_err(|source| WireError::Machine {
+            operation: "start thread",
+            object: "hr-wire".to_owned(),
+            source,
+        });
     let result = spawned.and_then(|worker| {
         // A worker that ended without a word has panicked; its message is on stderr.
         started.recv().unwrap_or(Err(WireError::Down)).map(|()| worker)
     });
-    if result.is_err() {
+    if result.is_err() && !stays {
         netns::remove(&full);
     }
     result
 }
 
-fn run(
+/// What the thread begins with.
+struct Start {
     name: String,
     home: Netns,
+    /// Where the machine outlives the process.
+    pins: Option<PathBuf>,
+}
+
+fn run(
+    start: Start,
     inbox: mpsc::UnboundedReceiver<Command>,
     records: broadcast::Sender<FlowRecord>,
     ready: &sync::Sender<Result<(), WireError>>,
@@ -57,10 +73,11 @@ fn run(
     let failed = |operation| {
         move |source| WireError::Machine { operation, object: "hr-wire".to_owned(), source }
     };
-    let runtime = home.enter().map_err(failed("enter the fabric's namespace")).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(failed("start runtime"))
-    });
+    let runtime =
+        start.home.enter().map_err(failed("enter the fabric's namespace")).and_then(|()| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(failed("start runtime"))
+        });
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -69,7 +86,7 @@ fn run(
         }
     };
     runtime.block_on(async {
-        match Worker::new(name, home, records) {
+        match Worker::new(start, records) {
             Ok(worker) => {
                 let _caller_gone = ready.send(Ok(()));
                 worker.serve(inbox).await;
@@ -81,6 +98,8 @@ fn run(
 
 struct Worker {
     machine: Machine,
+    /// Whether the machine outlives the process.
+    kept: bool,
     events: AsyncFd<Events>,
     log: Log,
     records: broadcast::Sender<FlowRecord>,
@@ -94,12 +113,9 @@ enum Wake {
 }
 
 impl Worker {
-    fn new(
-        name: String,
-        home: Netns,
-        records: broadcast::Sender<FlowRecord>,
-    ) -> Result<Self, WireError> {
-        let mut machine = Machine::new(name, home)?;
+    fn new(start: Start, records: broadcast::Sender<FlowRecord>) -> Result<Self, WireError> {
+        let Start { name, home, pins } = start;
+        let mut machine = Machine::new(name, home, pins.as_deref())?;
         let events = machine.fabric.take_events()?;
         // SAFETY: Events owns its descriptor and neither closes nor replaces it before its drop.
         let events = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
@@ -108,11 +124,11 @@ impl Worker {
             object: "events".to_owned(),
             source: error.into(),
         })?;
-        Ok(Self { machine, events, log: Log::default(), records })
+        Ok(Self { machine, kept: pins.is_some(), events, log: Log::default(), records })
     }
 
     async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
-        loop {
+        let leave = loop {
             let waiting = !self.log.is_empty();
             let wake = tokio::select! {
                 command = inbox.recv() => Wake::Command(command),
@@ -125,7 +141,8 @@ impl Worker {
             self.read_events();
             self.send(|log| log.flush(SystemTime::now()));
             match wake {
-                Wake::Command(None | Some(Command::Stop)) => break,
+                Wake::Command(None | Some(Command::Stop)) => break false,
+                Wake::Command(Some(Command::Leave)) => break self.kept,
                 Wake::Command(Some(command)) => self.obey(command).await,
                 Wake::Events(Ok(())) | Wake::Tick => {}
                 Wake::Events(Err(error)) => {
@@ -133,10 +150,17 @@ impl Worker {
                     tokio::time::sleep(TICK).await;
                 }
             }
-        }
+        };
         self.read_events();
         self.send(Log::flush_all);
+        if leave {
+            return;
+        }
+        let name = self.machine.name.clone();
         self.machine.teardown();
+        if self.kept {
+            kept::remove_all(&name);
+        }
     }
 
     fn send(&mut self, take: impl FnOnce(&mut Log) -> Vec<FlowRecord>) {
@@ -170,7 +194,8 @@ impl Worker {
                 self.send(Log::flush_all);
                 drop(reply.send(Ok(())));
             }
-            Command::Stop => {}
+            Command::GoLive(reply) => drop(reply.send(self.machine.go_live().await)),
+            Command::Stop | Command::Leave => {}
         }
     }
 

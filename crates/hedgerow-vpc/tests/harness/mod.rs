@@ -38,7 +38,8 @@ impl Lab {
     pub fn new() -> Lab {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("t{}-{number}", std::process::id());
-        let wire = Wire::start(WireConfig { name: name.clone() }).expect("start wire (root?)");
+        let wire = Wire::start(WireConfig { name: name.clone(), records: None });
+        let wire = wire.expect("start wire (root?)");
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let records = wire.flow_records();

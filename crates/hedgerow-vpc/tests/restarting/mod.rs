@@ -1,0 +1,158 @@
+//! A `hedgerow-vpc` with a directory that can be killed and started again; all gone at the end.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow-vpc");
+pub const TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// A VPC process with a directory; both are gone at the end whatever happens.
+pub struct Vpc {
+    pub name: String,
+    pub directory: PathBuf,
+    child: Option<Child>,
+    pub endpoint: SocketAddr,
+    /// Options besides those of every start.
+    pub options: Vec<&'static str>,
+}
+
+impl Vpc {
+    pub fn new(what: &str) -> Vpc {
+        let name = format!("{what}{}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("hedgerow-vpc-{name}"));
+        let _absent = std::fs::remove_dir_all(&directory);
+        let endpoint = SocketAddr::from(([127, 0, 0, 1], 0));
+        Vpc { name, directory, child: None, endpoint, options: Vec::new() }
+    }
+
+    pub fn start(&mut self, records_only: bool) {
+        let child = self.command(records_only).stdout(Stdio::piped()).spawn();
+        let mut child = child.expect("start hedgerow-vpc");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("a pipe");
+        self.child = Some(child);
+        BufReader::new(stdout).read_line(&mut line).expect("the endpoint's line");
+        let address = line.trim().strip_prefix("http://").expect("it started");
+        self.endpoint = address.parse().expect("an address");
+    }
+
+    /// Kills a start in the middle of it.
+    pub fn start_and_kill(&mut self, after: Duration) {
+        let child = self.command(false).stdout(Stdio::null()).spawn();
+        self.child = Some(child.expect("start hedgerow-vpc"));
+        std::thread::sleep(after);
+        self.end(Signal::SIGKILL);
+    }
+
+    fn command(&self, records_only: bool) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(["run", "--listen", "127.0.0.1:0", "--seed", "7", "--name", &self.name]);
+        match records_only {
+            true => command.arg("--records-only"),
+            false => command.arg("--state").arg(&self.directory),
+        };
+        command.args(&self.options);
+        command
+    }
+
+    pub fn end(&mut self, signal: Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        let _gone = kill(Pid::from_raw(child.id().cast_signed()), signal);
+        let _status = child.wait();
+    }
+
+    /// A VPC with a subnet 10.0.1.0/24; their ids.
+    pub fn network(&self) -> (String, String) {
+        let network = self.ask("CreateVpc&CidrBlock=10.0.0.0/16", "vpcId");
+        let subnet = format!("CreateSubnet&VpcId={network}&CidrBlock=10.0.1.0/24");
+        let subnet = self.ask(&subnet, "subnetId");
+        (network, subnet)
+    }
+
+    pub fn group(&self, network: &str, name: &str) -> String {
+        let request =
+            format!("CreateSecurityGroup&VpcId={network}&GroupName={name}&GroupDescription=x");
+        self.ask(&request, "groupId")
+    }
+
+    pub fn run(&self, subnet: &str, group: &str, address: &str) -> String {
+        let request = format!(
+            "RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=1\
+             &SubnetId={subnet}&SecurityGroupId.1={group}&PrivateIpAddress={address}"
+        );
+        self.ask(&request, "instanceId")
+    }
+
+    /// What of it is on the machine: namespaces and pins.
+    pub fn left(&self) -> Vec<String> {
+        let names = |directory: &str, prefix: String| {
+            let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+            names.filter(move |name| name.starts_with(&prefix)).collect::<Vec<_>>()
+        };
+        let mut left = names("/run/netns", format!("hr.{}.", self.name));
+        left.extend(names("/run/hedgerow-vpc", self.name.clone()));
+        left
+    }
+
+    pub fn send(&self, action: &str) -> String {
+        let body = format!("Action={action}");
+        let length = body.len();
+        exchange(
+            self.endpoint,
+            &format!(
+                "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            ),
+        )
+    }
+
+    /// Sends an action that succeeds; the text of the first `element` of the answer.
+    pub fn ask(&self, action: &str, element: &str) -> String {
+        let answer = self.send(action);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{action}: {answer}");
+        let rest = answer.split(&format!("<{element}>")).nth(1).unwrap_or_default();
+        rest.split('<').next().unwrap_or_default().to_owned()
+    }
+
+    pub fn namespace(&self, object: &str) -> PathBuf {
+        Path::new("/run/netns").join(format!("hr.{}.{object}", self.name))
+    }
+
+    /// Runs `work` in an instance's network namespace.
+    pub fn inside<T: Send>(&self, instance: &str, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(self.namespace(instance)).expect("the instance's namespace");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
+                work()
+            });
+            thread.join().expect("the work inside")
+        })
+    }
+}
+
+impl Drop for Vpc {
+    fn drop(&mut self) {
+        self.end(Signal::SIGTERM);
+        let _ = Command::new(BINARY).args(["sweep", "--name", &self.name]).output();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub fn exchange(to: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect_timeout(&to, TIMEOUT).expect("connect");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream.write_all(request.as_bytes()).expect("send");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
