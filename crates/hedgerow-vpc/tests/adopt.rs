@@ -3,7 +3,7 @@
 mod restarting;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use restarting::{TIMEOUT, Vpc, exchange};
 
-const CLIENT: [u8; 4] = [10, 0, 1, 10];
-const SERVER: [u8; 4] = [10, 0, 1, 20];
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 10);
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 20);
 
 /// A VPC with two instances: the server's group lets TCP and UDP 5432 in from the client's.
 struct Pair {
@@ -273,7 +273,7 @@ fn what_is_missing_is_made_and_what_no_record_names_is_removed() {
     };
     pair.vpc.end(Signal::SIGTERM);
     let mut bytes = [0; 8];
-    let mut passes = |bytes: &mut [u8], what: &str| {
+    let passes = |bytes: &mut [u8], what: &str| {
         near.send(b"x").expect("send");
         far.recv(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
     };

@@ -66,8 +66,11 @@ impl Pins {
         let links = root.join("links");
         let version = root.join(format!("v{LAYOUT}"));
         pins::make_directory(root, &links)?;
-        for old in pins::list(root)? {
-            if old != "links" && root.join(&old) != version {
+        // The kernel puts files of its own into every bpffs.
+        let is_layout =
+            |name: &String| name.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok());
+        for old in pins::list(root)?.into_iter().filter(is_layout) {
+            if root.join(&old) != version {
                 tracing::warn!(layout = old, "another layout's flows are not taken up");
                 remove(&root.join(old))?;
             }
