@@ -50,10 +50,11 @@ fn bad(error: impl std::fmt::Display) -> Response {
 /// Answers when the change is durable, where there is a directory for it, and holds.
 async fn change(
     server: &Server,
-    change: impl FnOnce(&mut Settings) -> Result<bool, Response>,
+    change: impl FnOnce(&mut Settings) -> Result<bool, Box<Response>>,
 ) -> Answer {
     match server.administer(change).await {
-        Ok(changed) => changed.map(|()| StatusCode::NO_CONTENT.into_response()),
+        Ok(Ok(())) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Ok(Err(refused)) => Err(*refused),
         Err(error) => {
             tracing::error!(%error, "what the admin set cannot be kept, and does not hold");
             Err((StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response())
@@ -134,7 +135,11 @@ async fn bind(
 ) -> Answer {
     local(&connection).map_err(IntoResponse::into_response)?;
     let text = text(body).await?;
-    change(&server, |settings| settings.keys.bind(&key, &text).map(|()| false).map_err(bad)).await
+    change(&server, |settings| match settings.keys.bind(&key, &text) {
+        Ok(()) => Ok(false),
+        Err(error) => Err(Box::new(bad(error))),
+    })
+    .await
 }
 
 async fn unbind(
@@ -145,7 +150,7 @@ async fn unbind(
     local(&connection).map_err(IntoResponse::into_response)?;
     change(&server, |settings| match settings.keys.unbind(&key) {
         true => Ok(false),
-        false => Err(unbound(&key)),
+        false => Err(Box::new(unbound(&key))),
     })
     .await
 }
