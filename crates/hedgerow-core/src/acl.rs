@@ -4,11 +4,11 @@
 //! matches is denied. They know no flows: answers need entries of their own, mostly for ephemeral
 //! ports ("Network ACL basics", Amazon VPC User Guide).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::sg::{Ipv4Prefix, Traffic};
+use crate::sg::{IpPrefix, Traffic};
 
-/// One IPv4 entry.
+/// One entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// Whether a matching packet passes.
@@ -16,12 +16,12 @@ pub struct Entry {
     /// Protocol and destination ports, or ICMP type and code.
     pub traffic: Traffic,
     /// Addresses at the other end: the source of what enters, the destination of what leaves.
-    pub peer: Ipv4Prefix,
+    pub peer: IpPrefix,
 }
 
 /// Whether `entries`, in the order of their numbers, let a packet pass. `port` is as in
 /// [`crate::sg::Packet::port`].
-pub fn passes(entries: &[Entry], protocol: u8, port: u16, peer: Ipv4Addr) -> bool {
+pub fn passes(entries: &[Entry], protocol: u8, port: u16, peer: IpAddr) -> bool {
     let matches =
         |entry: &&Entry| entry.traffic.matches(protocol, port) && entry.peer.contains(peer);
     entries.iter().find(matches).is_some_and(|entry| entry.allow)
@@ -40,11 +40,11 @@ mod tests {
             peer: peer.parse().expect("prefix"),
         };
         let entries = [entry(false, 80, 80, "10.1.0.0/16"), entry(true, 0, 1023, "10.0.0.0/8")];
-        let tcp = |port, peer: [u8; 4]| passes(&entries, TCP, port, peer.into());
+        let tcp = |port, peer: [u8; 4]| passes(&entries, TCP, port, IpAddr::from(peer));
         assert!(!tcp(80, [10, 1, 2, 3]));
         assert!(tcp(80, [10, 2, 2, 3]));
         assert!(tcp(81, [10, 1, 2, 3]));
         assert!(!tcp(1024, [10, 1, 2, 3]));
-        assert!(!passes(&[], TCP, 80, Ipv4Addr::LOCALHOST));
+        assert!(!passes(&[], TCP, 80, IpAddr::from([127, 0, 0, 1])));
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   acl      ── network ACLs: the plain verdict function
 //!   route    ── route tables: the plain lookup
+//!   prefix   ── address prefixes of both families
 //!   names    ── every wire name that EKS users and manifests rely on
 //!   reason   ── why a packet was refused: one append-only list (C, metrics, flow logs, CLI)
 //!   sg       ── security-group rules and the plain verdict function
@@ -21,6 +22,7 @@ pub mod mac;
 pub mod names;
 pub mod planner;
 pub mod pool;
+pub mod prefix;
 pub mod reason;
 pub mod route;
 pub mod select;

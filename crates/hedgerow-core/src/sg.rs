@@ -5,9 +5,11 @@
 //! rule matches is refused ("Security group rules", Amazon VPC User Guide).
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+
+pub use crate::prefix::{BadPrefix, IpPrefix, Ipv4Prefix, Ipv6Prefix};
 
 /// A security group's id, `sg-…`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,87 +47,13 @@ pub enum Direction {
     Egress,
 }
 
-/// An IPv4 prefix, host bits zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Ipv4Prefix {
-    /// Network address; bits past `len` are zero.
-    pub address: Ipv4Addr,
-    /// Prefix length, 0 to 32.
-    pub len: u8,
-}
-
-/// A text that is not an IPv4 prefix.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not an IPv4 prefix (expected A.B.C.D/N with N from 0 to 32)")]
-pub struct BadPrefix(pub String);
-
-impl Ipv4Prefix {
-    /// All addresses.
-    pub const ANY: Ipv4Prefix = Ipv4Prefix { address: Ipv4Addr::UNSPECIFIED, len: 0 };
-
-    /// The prefix of length `len` (at most 32) that holds `address`; host bits are cleared.
-    pub fn new(address: Ipv4Addr, len: u8) -> Self {
-        let len = len.min(32);
-        Self { address: Ipv4Addr::from_bits(address.to_bits() & Self::mask_bits(len)), len }
-    }
-
-    fn mask_bits(len: u8) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0)
-    }
-
-    /// Whether `address` lies in the prefix.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        address.to_bits() & Self::mask_bits(self.len) == self.address.to_bits()
-    }
-
-    /// Whether every address of `other` lies in the prefix.
-    pub fn covers(&self, other: &Ipv4Prefix) -> bool {
-        self.len <= other.len && self.contains(other.address)
-    }
-
-    /// Whether the two prefixes share an address.
-    pub fn overlaps(&self, other: &Ipv4Prefix) -> bool {
-        self.covers(other) || other.covers(self)
-    }
-
-    /// How many addresses the prefix holds.
-    pub fn size(&self) -> u64 {
-        1 << (32 - u32::from(self.len))
-    }
-
-    /// The address `offset` places after the network address; wraps past the end of IPv4.
-    pub fn nth(&self, offset: u32) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address.to_bits().wrapping_add(offset))
-    }
-}
-
-impl std::str::FromStr for Ipv4Prefix {
-    type Err = BadPrefix;
-
-    /// Parses `A.B.C.D/N`; host bits are cleared, as EC2 does.
-    fn from_str(text: &str) -> Result<Self, BadPrefix> {
-        let bad = || BadPrefix(text.to_owned());
-        let (address, len) = text.split_once('/').ok_or_else(bad)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| bad())?;
-        let len: u8 = len.parse().map_err(|_| bad())?;
-        if len > 32 {
-            return Err(bad());
-        }
-        Ok(Self::new(address, len))
-    }
-}
-
-impl std::fmt::Display for Ipv4Prefix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.len)
-    }
-}
-
 /// Who may be at the other end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Peer {
-    /// Addresses of a prefix.
+    /// Addresses of an IPv4 prefix.
     V4(Ipv4Prefix),
+    /// Addresses of an IPv6 prefix.
+    V6(Ipv6Prefix),
     /// The private addresses of the interfaces that carry this group.
     Group(GroupId),
 }
@@ -156,12 +84,21 @@ pub enum Traffic {
         /// Message code; `None`: all codes.
         code: Option<u8>,
     },
+    /// ICMPv6 (58), which is not ICMP; `None` as there.
+    Icmpv6 {
+        /// Message type; `None`: all types.
+        kind: Option<u8>,
+        /// Message code; `None`: all codes.
+        code: Option<u8>,
+    },
     /// Any other protocol by its number; such rules have no ports.
     Other(u8),
 }
 
 /// IANA protocol number of ICMP.
 pub const ICMP: u8 = 1;
+/// IANA protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
 /// IANA protocol number of TCP.
 pub const TCP: u8 = 6;
 /// IANA protocol number of UDP.
@@ -194,10 +131,11 @@ pub struct Group {
 pub struct Packet {
     /// IANA protocol number.
     pub protocol: u8,
-    /// Destination port for TCP and UDP; `type << 8 | code` for ICMP; 0 otherwise.
+    /// Destination port for TCP and UDP; `type << 8 | code` for ICMP and ICMPv6; 0
+    /// otherwise.
     pub port: u16,
     /// Address at the other end: the destination at the egress gate, the source at ingress.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// Groups of the interface in this VPC that owns `peer`; empty where none does.
     pub peer_groups: BTreeSet<GroupId>,
 }
@@ -209,13 +147,40 @@ impl Traffic {
             Traffic::All => true,
             Traffic::Tcp { from, to } => protocol == TCP && (from..=to).contains(&port),
             Traffic::Udp { from, to } => protocol == UDP && (from..=to).contains(&port),
-            Traffic::Icmp { kind, code } => {
-                let [packet_kind, packet_code] = port.to_be_bytes();
-                protocol == ICMP
-                    && kind.is_none_or(|k| k == packet_kind)
-                    && code.is_none_or(|c| c == packet_code)
-            }
+            Traffic::Icmp { kind, code } => protocol == ICMP && is_message(port, kind, code),
+            Traffic::Icmpv6 { kind, code } => protocol == ICMPV6 && is_message(port, kind, code),
             Traffic::Other(number) => protocol == number,
+        }
+    }
+}
+
+/// Whether `port`, which is `type << 8 | code`, is such a message.
+fn is_message(port: u16, kind: Option<u8>, code: Option<u8>) -> bool {
+    let [packet_kind, packet_code] = port.to_be_bytes();
+    kind.is_none_or(|k| k == packet_kind) && code.is_none_or(|c| c == packet_code)
+}
+
+impl Peer {
+    /// The prefix, where the peer is one.
+    pub fn prefix(&self) -> Option<IpPrefix> {
+        match self {
+            Peer::V4(prefix) => Some(IpPrefix::V4(*prefix)),
+            Peer::V6(prefix) => Some(IpPrefix::V6(*prefix)),
+            Peer::Group(_) => None,
+        }
+    }
+
+    /// Whether the peer is everybody in the family of `address`: 0.0.0.0/0 or ::/0.
+    pub fn is_everybody(&self, address: IpAddr) -> bool {
+        self.prefix() == Some(IpPrefix::any(address))
+    }
+}
+
+impl From<IpPrefix> for Peer {
+    fn from(prefix: IpPrefix) -> Self {
+        match prefix {
+            IpPrefix::V4(prefix) => Peer::V4(prefix),
+            IpPrefix::V6(prefix) => Peer::V6(prefix),
         }
     }
 }
@@ -226,8 +191,8 @@ impl Rule {
         self.direction == direction
             && self.traffic.matches(packet.protocol, packet.port)
             && match &self.peer {
-                Peer::V4(prefix) => prefix.contains(packet.peer),
                 Peer::Group(group) => packet.peer_groups.contains(group),
+                peer => peer.prefix().is_some_and(|prefix| prefix.contains(packet.peer)),
             }
     }
 }
@@ -245,14 +210,14 @@ pub fn judge<'a>(
 /// Whether `groups` track the flow that `packet`, which passes the gate `direction`, starts. They do
 /// not where a rule lets everybody in (or out) with TCP or UDP and the other direction's rules let
 /// every answer pass: such a flow ends when the rule goes ("Untracked connections", Amazon EC2 User
-/// Guide).
+/// Guide). Everybody is 0.0.0.0/0 for IPv4, ::/0 for IPv6.
 pub fn tracks<'a>(
     groups: impl IntoIterator<Item = &'a Group>,
     direction: Direction,
     packet: &Packet,
 ) -> bool {
     let rules: Vec<&Rule> = groups.into_iter().flat_map(|group| &group.rules).collect();
-    let for_all = |rule: &&&Rule| rule.peer == Peer::V4(Ipv4Prefix::ANY);
+    let for_all = |rule: &&&Rule| rule.peer.is_everybody(packet.peer);
     let mut open = rules.iter().filter(for_all);
     let mut answers = rules.iter().filter(for_all);
     !(open.any(|rule| rule.allows(direction, packet))
@@ -269,5 +234,56 @@ impl Traffic {
             Traffic::Udp { from: 0, to: u16::MAX } => protocol == UDP,
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(protocol: u8, port: u16, peer: &str) -> Packet {
+        let peer = peer.parse().expect("address");
+        Packet { protocol, port, peer, peer_groups: BTreeSet::new() }
+    }
+
+    fn rule(direction: Direction, traffic: Traffic, prefix: &str) -> Rule {
+        let prefix: IpPrefix = prefix.parse().expect("prefix");
+        Rule { id: prefix.to_string().as_str().into(), direction, traffic, peer: prefix.into() }
+    }
+
+    #[test]
+    fn icmp_and_icmpv6_are_two_protocols() {
+        let kind = Some(128);
+        let group = Group {
+            id: "sg-1".into(),
+            rules: vec![
+                rule(Direction::Ingress, Traffic::Icmp { kind, code: None }, "::/0"),
+                rule(Direction::Ingress, Traffic::Icmpv6 { kind, code: None }, "2001:db8::/32"),
+            ],
+        };
+        let named = |packet: &Packet| {
+            judge([&group], Direction::Ingress, packet).map(|rule| rule.id.0.clone())
+        };
+        assert_eq!(named(&packet(ICMPV6, 128 << 8, "2001:db8::1")), Some("2001:db8::/32".into()));
+        assert_eq!(named(&packet(ICMPV6, 129 << 8, "2001:db8::1")), None, "another type");
+        assert_eq!(named(&packet(ICMP, 128 << 8, "2001:db8::1")), Some("::/0".into()));
+        assert_eq!(named(&packet(ICMP, 128 << 8, "10.0.0.1")), None, "::/0 is not for IPv4");
+    }
+
+    #[test]
+    fn everybody_is_the_familys() {
+        let tcp = Traffic::Tcp { from: 80, to: 80 };
+        let tracked = |rules: &[(Direction, Traffic, &str)], peer: &str| {
+            let rules =
+                rules.iter().map(|(direction, traffic, peer)| rule(*direction, *traffic, peer));
+            let group = Group { id: "sg-1".into(), rules: rules.collect() };
+            tracks([&group], Direction::Ingress, &packet(TCP, 80, peer))
+        };
+        let v6 = [(Direction::Ingress, tcp, "::/0"), (Direction::Egress, Traffic::All, "::/0")];
+        assert!(!tracked(&v6, "2001:db8::1"));
+        assert!(tracked(&v6, "10.0.0.1"));
+        let mixed =
+            [(Direction::Ingress, tcp, "::/0"), (Direction::Egress, Traffic::All, "0.0.0.0/0")];
+        assert!(tracked(&mixed, "2001:db8::1"), "answers over IPv6 need a rule for IPv6");
     }
 }

@@ -28,7 +28,7 @@ mod sets;
 mod slots;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -40,7 +40,7 @@ use aya::programs::{
 };
 use hedgerow_core::reason::Reason;
 use hedgerow_core::route::Target;
-use hedgerow_core::sg::{Direction, Group, GroupId, Ipv4Prefix, RuleId};
+use hedgerow_core::sg::{Direction, Group, GroupId, IpPrefix, RuleId};
 
 pub use acls::Acl;
 pub use error::FabricError;
@@ -60,6 +60,9 @@ use slots::Slots;
 
 /// MAC of every subnet's router, at base + 1. `HR_ROUTER_MAC` in C.
 pub const ROUTER_MAC: [u8; 6] = [0x02, 0x68, 0x72, 0x00, 0x00, 0x01];
+
+/// The router's address in IPv6, in every subnet: link-local, from its MAC (RFC 4291, appendix A).
+pub const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x68, 0x72ff, 0xfe00, 1);
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fabric.bpf.o"));
 
@@ -273,6 +276,7 @@ impl Fabric {
             let kept = before.filter(|old| old.view.vpc == view.vpc);
             let kept = kept.and_then(|old| old.since.get(address).copied());
             let kept = kept.or_else(|| {
+                let IpAddr::V4(address) = address else { return None };
                 let key = AddressKey { vpc: view.vpc, address: address.to_bits().to_be() };
                 self.pins.as_ref()?.since(&key, view.key)
             });
@@ -349,7 +353,7 @@ impl Fabric {
     pub fn put_routes(
         &mut self,
         key: u32,
-        routes: Vec<(Ipv4Prefix, Target)>,
+        routes: Vec<(IpPrefix, Target)>,
         now: Instant,
     ) -> Result<(), FabricError> {
         self.reap(now)?;
@@ -441,6 +445,8 @@ impl Fabric {
             self.maps.vlans.put(vlan, key)?;
         }
         for (address, since) in new.since.clone() {
+            // The program does not forward IPv6.
+            let IpAddr::V4(address) = address else { continue };
             let address = address.to_bits().to_be();
             let owner = AddressOwner { interface: key, vpc, address, since };
             self.maps.addresses.put(AddressKey { vpc, address }, owner)?;
@@ -456,12 +462,13 @@ impl Fabric {
     }
 
     /// Removes an address unless it went over to another interface meanwhile.
-    fn remove_address(&mut self, vpc: u32, address: Ipv4Addr, key: u32) -> Result<(), FabricError> {
+    fn remove_address(&mut self, vpc: u32, address: IpAddr, key: u32) -> Result<(), FabricError> {
         let moved = self.interfaces.values().any(|known| {
             known.view.key != key
                 && known.view.vpc == vpc
                 && known.view.addresses.contains(&address)
         });
+        let IpAddr::V4(address) = address else { return Ok(()) };
         if moved {
             return Ok(());
         }

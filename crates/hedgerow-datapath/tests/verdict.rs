@@ -183,8 +183,10 @@ impl Bench {
             key,
             vpc,
             subnet: "192.0.2.0/24".parse().expect("prefix"),
+            subnet_v6: None,
             mac: SENDER_MAC,
-            addresses: vec![end.0],
+            addresses: vec![end.0.into()],
+            prefixes_v6: Vec::new(),
             groups: end.1.iter().copied().map(group_id).collect(),
             source_dest_check: true,
             routes: None,
@@ -252,7 +254,7 @@ fn expected(scene: &Scene, groups: &[Group], sent: &Sent) -> (Reason, [Option<Ru
             let packet = Packet {
                 protocol: sent.protocol,
                 port: sent.port,
-                peer: peer.0,
+                peer: peer.0.into(),
                 peer_groups: ids(&peer.1),
             };
             judge(&of(&own.1), direction, &packet).map(|rule| rule.id.clone())
@@ -275,7 +277,7 @@ fn without_rules(scene: &Scene, groups: &[Group], sent: &Sent) -> Reason {
             let packet = Packet {
                 protocol: sent.protocol,
                 port: sent.port,
-                peer: peer.0,
+                peer: peer.0.into(),
                 peer_groups: peer.1.iter().copied().map(group_id).collect(),
             };
             tracks(own.1.iter().map(|number| &groups[*number]), direction, &packet)

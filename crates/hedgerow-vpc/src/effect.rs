@@ -4,9 +4,9 @@
 //! In `--records-only` mode nobody listens.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use hedgerow_core::sg::{Group, GroupId, Ipv4Prefix};
+use hedgerow_core::sg::{Group, GroupId, IpPrefix, Ipv4Prefix, Ipv6Prefix};
 use serde::{Deserialize, Serialize};
 
 /// Number of an interface in the fabric; never reused within a VPC process, so that a flow tracked
@@ -38,6 +38,8 @@ pub struct SubnetView {
     pub vpc: u32,
     /// Block; base + 1 is the router, which answers ARP there.
     pub block: Ipv4Prefix,
+    /// IPv6 block, if it has one.
+    pub block_v6: Option<Ipv6Prefix>,
     /// [`RouteTableView::key`] of the table that decides where its packets go.
     pub route_table: u32,
     /// [`AclView::key`] of the list that guards its edge.
@@ -45,7 +47,7 @@ pub struct SubnetView {
 }
 
 /// A route table as the fabric needs it: the longest matching prefix decides, and what no route
-/// matches is dropped. A prefix occurs once. IPv6 routes are records only.
+/// matches is dropped. A prefix occurs once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTableView {
     /// Number of the table in the fabric; never reused, from 1.
@@ -53,7 +55,7 @@ pub struct RouteTableView {
     /// `rtb-…`.
     pub id: String,
     /// Destination and target.
-    pub routes: Vec<(Ipv4Prefix, RouteTarget)>,
+    pub routes: Vec<(IpPrefix, RouteTarget)>,
 }
 
 /// Where a route leads.
@@ -67,6 +69,8 @@ pub enum RouteTarget {
     InternetGateway(String),
     /// The NAT gateway of this key ([`Effect::PutNatGateway`]).
     NatGateway(u32),
+    /// `eigw-…`: the outside over IPv6, for flows that start inside.
+    EgressOnlyInternetGateway(String),
     /// The target is gone: packets are dropped.
     Blackhole,
 }
@@ -85,7 +89,7 @@ pub struct AclView {
     pub egress: Vec<AclEntry>,
 }
 
-/// One IPv4 entry of a network ACL.
+/// One entry of a network ACL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AclEntry {
     /// 1 to 32766; unique in its direction.
@@ -96,10 +100,10 @@ pub struct AclEntry {
     pub protocol: Option<u8>,
     /// First and last destination port, for TCP and UDP; every one if absent.
     pub ports: Option<(u16, u16)>,
-    /// Type and code, for ICMP; `None` inside is every type or every code.
+    /// Type and code, for ICMP and ICMPv6; `None` inside is every type or every code.
     pub icmp: Option<(Option<u8>, Option<u8>)>,
     /// The other side: source of ingress, destination of egress.
-    pub cidr: Ipv4Prefix,
+    pub cidr: IpPrefix,
 }
 
 /// Where an interface's frames enter and leave.
@@ -154,14 +158,18 @@ pub struct InterfaceView {
     pub mac: [u8; 6],
     /// `subnet-…`; route table and ACL come with its [`SubnetView`].
     pub subnet_id: String,
-    /// Private addresses, the primary one first; those of delegated /28 prefixes one by one at the
-    /// end.
+    /// Private IPv4 addresses, the primary one first; those of delegated /28 prefixes one by one at
+    /// the end.
     pub addresses: Vec<Ipv4Addr>,
+    /// IPv6 addresses.
+    pub ipv6: Vec<Ipv6Addr>,
+    /// Delegated IPv6 prefixes, /80.
+    pub ipv6_prefixes: Vec<Ipv6Prefix>,
     /// Public address that an internet gateway exchanges with the primary private one.
     pub public: Option<Ipv4Addr>,
     /// Groups on the interface.
     pub groups: BTreeSet<GroupId>,
-    /// Whether frames must carry one of `addresses` as source, and packets are delivered only by them.
+    /// Whether frames must carry an address of its own as source, and packets are delivered only by them.
     pub source_dest_check: bool,
     /// Idle timeouts of its flows; EC2's defaults if absent.
     pub timeouts: Option<ConnectionTimeouts>,

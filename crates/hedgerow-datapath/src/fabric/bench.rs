@@ -1,5 +1,7 @@
 //! What a packet costs, by `BPF_PROG_TEST_RUN`: `make bench`.
 
+use std::net::Ipv4Addr;
+
 use hedgerow_core::sg::Traffic;
 
 use super::tests::*;
@@ -67,7 +69,7 @@ fn a_rule_change_of_a_thousand_interfaces() {
     for key in 10..1010 {
         let mut view = bench.fabric.interface(2).expect("server").clone();
         view.key = key;
-        view.addresses = vec![Ipv4Addr::from_bits(0x0a01_0000 + key)];
+        view.addresses = vec![Ipv4Addr::from_bits(0x0a01_0000 + key).into()];
         bench.fabric.put_interface(view, start).expect("put interface");
     }
     let rules: Vec<Traffic> = (0..60).map(|n| Traffic::Tcp { from: n, to: n + 7 }).collect();

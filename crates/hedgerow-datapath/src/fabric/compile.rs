@@ -15,8 +15,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hedgerow_core::acl::Entry;
-use hedgerow_core::sg::{Direction, Group, GroupId, Ipv4Prefix, Peer, Rule, RuleId, Traffic};
-use hedgerow_core::sg::{ICMP, TCP, UDP};
+use hedgerow_core::sg::{
+    Direction, Group, GroupId, ICMP, ICMPV6, Ipv4Prefix, Peer, Rule, RuleId, TCP, Traffic, UDP,
+};
 
 use super::layout::{Bits, Block, RULE_WORDS};
 
@@ -96,7 +97,7 @@ pub fn compile_acl(entries: &[Entry], direction: Direction) -> Result<Gate, TooM
         id: RuleId(position.to_string()),
         direction,
         traffic: entry.traffic,
-        peer: Peer::V4(entry.peer),
+        peer: entry.peer.into(),
     };
     let rules: Vec<Rule> = entries.iter().enumerate().map(rule).collect();
     let mut gate = compile_rules(&rules.iter().collect::<Vec<_>>(), direction)?;
@@ -189,13 +190,21 @@ fn intervals(traffic: Traffic, protocol: u8) -> Vec<(u16, u16)> {
         Traffic::Tcp { from, to } => either(protocol == TCP && from <= to, from, to),
         Traffic::Udp { from, to } => either(protocol == UDP && from <= to, from, to),
         Traffic::Other(number) => either(protocol == number, 0, u16::MAX),
-        Traffic::Icmp { .. } if protocol != ICMP => Vec::new(),
-        Traffic::Icmp { kind: None, code: None } => vec![(0, u16::MAX)],
-        Traffic::Icmp { kind: Some(kind), code } => {
+        Traffic::Icmp { kind, code } if protocol == ICMP => messages(kind, code),
+        Traffic::Icmpv6 { kind, code } if protocol == ICMPV6 => messages(kind, code),
+        Traffic::Icmp { .. } | Traffic::Icmpv6 { .. } => Vec::new(),
+    }
+}
+
+/// The intervals of type << 8 | code.
+fn messages(kind: Option<u8>, code: Option<u8>) -> Vec<(u16, u16)> {
+    match (kind, code) {
+        (None, None) => vec![(0, u16::MAX)],
+        (Some(kind), code) => {
             let word = |code| u16::from_be_bytes([kind, code]);
             vec![(word(code.unwrap_or(0)), word(code.unwrap_or(u8::MAX)))]
         }
-        Traffic::Icmp { kind: None, code: Some(code) } => {
+        (None, Some(code)) => {
             let word = |kind| u16::from_be_bytes([kind, code]);
             (0..=u8::MAX).map(|kind| (word(kind), word(kind))).collect()
         }

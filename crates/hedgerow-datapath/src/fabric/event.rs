@@ -1,6 +1,6 @@
 //! What the fabric reports: drops, and accepted new flows.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
@@ -29,9 +29,9 @@ pub struct Event {
     /// The receiver's interface key.
     pub to: Option<u32>,
     /// Source address; unspecified before it was known.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Destination address; as `source`.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Source port of TCP and UDP.
     pub source_port: u16,
     /// Destination port of TCP and UDP; ICMP: type << 8 | code.
@@ -64,8 +64,8 @@ impl Event {
             vpc: record.vpc,
             from: key(record.from),
             to: key(record.to),
-            source: Ipv4Addr::from_bits(u32::from_be(record.source)),
-            destination: Ipv4Addr::from_bits(u32::from_be(record.destination)),
+            source: Ipv4Addr::from_bits(u32::from_be(record.source)).into(),
+            destination: Ipv4Addr::from_bits(u32::from_be(record.destination)).into(),
             source_port: record.source_port,
             destination_port: record.destination_port,
             protocol: record.protocol,

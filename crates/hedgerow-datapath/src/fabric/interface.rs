@@ -1,9 +1,9 @@
 //! An interface as the fabric is told of it, and its record in the maps.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use hedgerow_core::sg::{GroupId, Ipv4Prefix};
+use hedgerow_core::sg::{GroupId, Ipv4Prefix, Ipv6Prefix};
 
 use super::layout::{InterfaceRecord, UNTAGGED, VlanKey};
 
@@ -63,15 +63,19 @@ pub struct Interface {
     pub key: u32,
     /// VPC key.
     pub vpc: u32,
-    /// Subnet block; the router is at base + 1.
+    /// The subnet's IPv4 block; the router is at base + 1.
     pub subnet: Ipv4Prefix,
+    /// The subnet's IPv6 block; the router is at [`ROUTER_LINK_LOCAL`](super::ROUTER_LINK_LOCAL).
+    pub subnet_v6: Option<Ipv6Prefix>,
     /// MAC address.
     pub mac: [u8; 6],
-    /// Private addresses.
-    pub addresses: Vec<Ipv4Addr>,
+    /// Private IPv4 addresses, those of delegated prefixes one by one, and IPv6 addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Delegated IPv6 prefixes, all of whose addresses are the interface's.
+    pub prefixes_v6: Vec<Ipv6Prefix>,
     /// Groups.
     pub groups: BTreeSet<GroupId>,
-    /// Whether frames must carry one of `addresses` as source.
+    /// Whether frames must carry an address of its own as source.
     pub source_dest_check: bool,
     /// Key of its subnet's route table; `None`: every interface of the VPC is reached, nothing else.
     pub routes: Option<u32>,
@@ -117,7 +121,7 @@ pub(super) struct Known {
     pub(super) routes: u32,
     pub(super) acl: u32,
     /// Since which generation it has each of its addresses.
-    pub(super) since: HashMap<Ipv4Addr, u32>,
+    pub(super) since: HashMap<IpAddr, u32>,
 }
 
 impl Known {

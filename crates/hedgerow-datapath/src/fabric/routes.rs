@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use hedgerow_core::route::Target;
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::IpPrefix;
 
 use super::FabricError;
 use super::maps::{Maps, limits};
@@ -19,7 +19,7 @@ const LOCAL: u32 = u32::MAX;
 struct Table {
     number: u32,
     version: u32,
-    routes: Vec<(Ipv4Prefix, Target)>,
+    routes: Vec<(IpPrefix, Target)>,
 }
 
 /// All tables, by their keys.
@@ -57,7 +57,7 @@ impl Routes {
         &mut self,
         maps: &mut Maps,
         key: u32,
-        routes: Vec<(Ipv4Prefix, Target)>,
+        routes: Vec<(IpPrefix, Target)>,
         now: Instant,
     ) -> Result<(), FabricError> {
         let number = self.number(key, now)?;
@@ -74,7 +74,11 @@ impl Routes {
                 Target::Unserved => UNSERVED,
                 Target::Interface(key) => *key,
             };
-            maps.routes.put(new.version, *prefix, word)
+            match prefix {
+                IpPrefix::V4(prefix) => maps.routes.put(new.version, *prefix, word),
+                // The program does not forward IPv6.
+                IpPrefix::V6(_) => Ok(()),
+            }
         });
         let old = match written {
             Ok(()) => {
@@ -102,7 +106,9 @@ impl Routes {
             && let Some((_, table)) = self.retired.pop_front()
         {
             for (prefix, _) in &table.routes {
-                maps.routes.remove(table.version, *prefix)?;
+                if let IpPrefix::V4(prefix) = prefix {
+                    maps.routes.remove(table.version, *prefix)?;
+                }
             }
         }
         Ok(())

@@ -1,9 +1,11 @@
 //! Connection tracking, by whole frames through `BPF_PROG_TEST_RUN`: which packets are judged, and
 //! how long each leaves its flow to live. Needs root.
 
+use std::net::Ipv4Addr;
+
 use aya::maps::{HashMap, MapData};
 use aya::programs::{TestRun, TestRunOptions};
-use hedgerow_core::sg::{Peer, Rule, Traffic};
+use hedgerow_core::sg::{Ipv4Prefix, Peer, Rule, Traffic};
 
 use super::*;
 
@@ -51,8 +53,10 @@ impl Bench {
                 key,
                 vpc: 0,
                 subnet: "10.0.0.0/24".parse().expect("prefix"),
+                subnet_v6: None,
                 mac: MAC,
-                addresses: vec![address],
+                addresses: vec![address.into()],
+                prefixes_v6: Vec::new(),
                 groups: [group.into()].into(),
                 source_dest_check: true,
                 routes: None,

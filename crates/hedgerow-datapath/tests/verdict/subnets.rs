@@ -3,7 +3,7 @@
 
 use hedgerow_core::acl::{self, Entry};
 use hedgerow_core::route::{self, Target};
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
 use hedgerow_datapath::fabric::Acl;
 
 use super::*;
@@ -55,9 +55,10 @@ fn edge_rules() -> impl Strategy<Value = Rules> {
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let allow = prop_oneof![3 => Just(true), 1 => Just(false)];
     let entry = (allow, traffic(), prefix());
-    let entry = entry.prop_map(|(allow, traffic, peer)| Entry { allow, traffic, peer });
+    let entry =
+        entry.prop_map(|(allow, traffic, peer)| Entry { allow, traffic, peer: peer.into() });
     proptest::collection::vec(entry, 0..12).prop_map(|mut entries| {
-        entries.push(Entry { allow: true, traffic: Traffic::All, peer: Ipv4Prefix::ANY });
+        entries.push(Entry { allow: true, traffic: Traffic::All, peer: Ipv4Prefix::ANY.into() });
         entries
     })
 }
@@ -81,30 +82,29 @@ fn edges() -> impl Strategy<Value = Edges> {
 /// What the plain functions say; the groups let everything pass.
 fn verdict(edges: &Edges, rules: &Rules, sent: &Sent, to: Ipv4Addr) -> Reason {
     let (routes, out, into) = rules;
-    let targets: Vec<(Ipv4Prefix, Target)> = targets(routes, 1);
-    match route::lookup(&targets, to) {
+    match route::lookup(&targets(routes, 1), to.into()) {
         Some(Target::Local) if edges.owners.contains(&to) => {}
         Some(Target::Interface(_)) => {}
         Some(Target::Blackhole) => return Reason::Blackhole,
         _ => return Reason::NoRoute,
     }
-    if !acl::passes(out, sent.protocol, sent.port, to) {
+    if !acl::passes(out, sent.protocol, sent.port, to.into()) {
         return Reason::NetworkAclEgress;
     }
-    if !acl::passes(into, sent.protocol, sent.port, edges.sender) {
+    if !acl::passes(into, sent.protocol, sent.port, edges.sender.into()) {
         return Reason::NetworkAclIngress;
     }
     Reason::Allowed
 }
 
-fn targets(routes: &[(Ipv4Prefix, Leads)], middle: u32) -> Vec<(Ipv4Prefix, Target)> {
+fn targets(routes: &[(Ipv4Prefix, Leads)], middle: u32) -> Vec<(IpPrefix, Target)> {
     let target = |leads| match leads {
         Leads::Local => Target::Local,
         Leads::Box => Target::Interface(middle),
         Leads::Blackhole => Target::Blackhole,
         Leads::Unserved => Target::Unserved,
     };
-    routes.iter().map(|(prefix, leads)| (*prefix, target(*leads))).collect()
+    routes.iter().map(|(prefix, leads)| ((*prefix).into(), target(*leads))).collect()
 }
 
 impl Bench {

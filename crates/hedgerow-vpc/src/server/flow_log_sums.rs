@@ -6,7 +6,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hedgerow_core::reason::Reason;
@@ -47,8 +47,8 @@ pub(super) struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Flow {
     interface: String,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     ports: [u16; 2],
     protocol: u8,
     reason: Reason,
@@ -329,8 +329,8 @@ mod tests {
                 groups: Vec::<GroupId>::new(),
             },
             other: None,
-            source: Ipv4Addr::new(10, 0, 0, 1),
-            destination: Ipv4Addr::new(10, 0, 0, 2),
+            source: [10, 0, 0, 1].into(),
+            destination: [10, 0, 0, 2].into(),
             source_port: 40_000,
             destination_port: 22,
             protocol: sg::TCP,

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use hedgerow_core::sg::{self, Direction, Ipv4Prefix};
+use hedgerow_core::sg::{self, Direction, Ipv4Prefix, Traffic};
 use serde::{Deserialize, Serialize};
 
 use super::region::{Resource, find};
 use super::rule::{RuleRecord, plain_text};
 use super::rule_peer::RulePeer;
-use super::rule_traffic::RuleTraffic;
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::{ACCOUNT, Context, Region, vpc};
 use crate::api::error::Ec2Error;
@@ -48,7 +47,7 @@ impl SecurityGroup {
         self.rules.iter().filter(move |rule| rule.direction == direction)
     }
 
-    /// The group as the fabric needs it: prefix lists are their entries, IPv6 is left out.
+    /// The group as the fabric needs it: prefix lists are their entries.
     pub(crate) fn view(&self, region: &Region) -> sg::Group {
         let rules = self.rules.iter().flat_map(|rule| rule.compile(region)).collect();
         sg::Group { id: self.id.as_str().into(), rules }
@@ -173,7 +172,7 @@ fn make(
 
 fn any(cx: &mut Context<'_>, direction: Direction, peer: RulePeer) -> RuleRecord {
     let id = cx.mint.id("sgr");
-    RuleRecord { id, direction, traffic: RuleTraffic::ALL, peer, description: None }
+    RuleRecord { id, direction, traffic: Traffic::All, peer, description: None }
 }
 
 /// Makes a VPC's default group, whose members reach each other; cannot fail.

@@ -7,6 +7,7 @@ use super::group::{SecurityGroup, arn, check_id, unknown_name};
 use super::region::find;
 use super::rule::{PermissionItem, RuleRecord, permission_items};
 use super::rule_peer::RulePeer;
+use super::rule_traffic::Words;
 use super::select::{Field, Filter, Selection, describe_request, select};
 use super::tags::TagItem;
 use super::{ACCOUNT, Context, Region, vpc};
@@ -77,9 +78,9 @@ const USER: ReadRule = |_, rule| match &rule.peer {
     RulePeer::Group(_) => Some(ACCOUNT.to_owned()),
     _ => None,
 };
-const FROM: ReadRule = |_, rule| rule.traffic.words().from.map(|port| port.to_string());
-const TO: ReadRule = |_, rule| rule.traffic.words().to.map(|port| port.to_string());
-const PROTOCOL: ReadRule = |_, rule| Some(rule.traffic.words().protocol);
+const FROM: ReadRule = |_, rule| Words::of(rule.traffic).from.map(|port| port.to_string());
+const TO: ReadRule = |_, rule| Words::of(rule.traffic).to.map(|port| port.to_string());
+const PROTOCOL: ReadRule = |_, rule| Some(Words::of(rule.traffic).protocol);
 
 macro_rules! ingress {
     ($read:ident) => {

@@ -55,7 +55,7 @@ impl NetworkAcl {
 
     fn view(&self) -> AclView {
         let view = |entries: &BTreeMap<u16, Entry>| {
-            entries.iter().filter_map(|(number, entry)| entry.view(*number)).collect()
+            entries.iter().map(|(number, entry)| entry.view(*number)).collect()
         };
         AclView {
             key: self.key,

@@ -1,12 +1,11 @@
 //! Entries of network ACLs.
 
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::network_acl::NetworkAcl;
 use super::region::find;
-use super::route_table_routes::Destination;
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::AclEntry;
@@ -31,29 +30,28 @@ pub(crate) struct Entry {
     pub ports: Option<(u16, u16)>,
     /// Type and code, -1 for every one; ICMP has them.
     pub icmp: Option<(i16, i16)>,
-    pub block: Destination,
+    pub block: IpPrefix,
 }
 
 impl Entry {
     /// The entry of default lists.
     pub fn allow_all() -> Self {
-        let block = Destination::V4(Ipv4Prefix::ANY);
+        let block = IpPrefix::V4(Ipv4Prefix::ANY);
         Entry { allow: true, protocol: None, ports: None, icmp: None, block }
     }
 
-    /// The entry as the fabric needs it; none for IPv6.
-    pub fn view(&self, number: u16) -> Option<AclEntry> {
-        let Destination::V4(cidr) = self.block else { return None };
+    /// The entry as the fabric needs it.
+    pub fn view(&self, number: u16) -> AclEntry {
         // -1 is out of u8's range, and so becomes "every one".
         let any = |value: i16| u8::try_from(value).ok();
-        Some(AclEntry {
+        AclEntry {
             number,
             allow: self.allow,
             protocol: self.protocol,
             ports: self.ports,
             icmp: self.icmp.map(|(kind, code)| (any(kind), any(code))),
-            cidr,
-        })
+            cidr: self.block,
+        }
     }
 }
 
@@ -97,8 +95,8 @@ pub(crate) fn entry_items(acl: &NetworkAcl) -> Vec<EntryItem> {
 
 fn entry_item(rule_number: u16, egress: bool, entry: &Entry) -> EntryItem {
     let (v4, v6) = match entry.block {
-        Destination::V4(block) => (Some(block.to_string()), None),
-        Destination::V6(block) => (None, Some(block.to_string())),
+        IpPrefix::V4(block) => (Some(block.to_string()), None),
+        IpPrefix::V6(block) => (None, Some(block.to_string())),
     };
     EntryItem {
         rule_number,
@@ -177,15 +175,15 @@ fn protocol(text: &str) -> Result<Option<u8>, Ec2Error> {
     }
 }
 
-fn block(request: &SetEntry) -> Result<Destination, Ec2Error> {
+fn block(request: &SetEntry) -> Result<IpPrefix, Ec2Error> {
     match (&request.cidr_block, &request.ipv6_cidr_block) {
         (Some(text), None) => text
             .parse()
-            .map(Destination::V4)
+            .map(IpPrefix::V4)
             .map_err(|_| Ec2Error::value("cidrBlock", text, "This is not a valid CIDR block.")),
         (None, Some(text)) => text
             .parse()
-            .map(Destination::V6)
+            .map(IpPrefix::V6)
             .map_err(|_| Ec2Error::value("ipv6CidrBlock", text, "This is not a valid CIDR block.")),
         (None, None) => Err(Ec2Error::missing("cidrBlock")),
         (Some(_), Some(_)) => {

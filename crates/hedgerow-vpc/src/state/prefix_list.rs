@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::IpPrefix;
 use serde::{Deserialize, Serialize};
 
 use super::region::{Resource, find};
@@ -67,8 +67,8 @@ impl PrefixList {
         self.versions.last_key_value().expect("a list has a version").1
     }
 
-    /// IPv4 blocks at the current version.
-    pub(crate) fn prefixes(&self) -> impl Iterator<Item = Ipv4Prefix> {
+    /// Blocks at the current version.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = IpPrefix> {
         self.entries().keys().filter_map(|block| block.parse().ok())
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::region::{Resource, find};
 use super::route_table_describe::{RouteTableItem, table_item};
-use super::route_table_routes::{Destination, Route, Target};
+use super::route_table_routes::{Route, Target};
 use super::subnet::Subnet;
 use super::tags::{TagMap, TagSpecification, requested};
 use super::{Context, Region};
@@ -47,10 +47,8 @@ impl RouteTable {
 
     /// The table as the fabric needs it.
     fn view(&self, region: &Region) -> RouteTableView {
-        let routes = self.routes.iter().filter_map(|route| match route.destination {
-            Destination::V4(prefix) => Some((prefix, route.view(region, &self.vpc))),
-            Destination::V6(_) => None,
-        });
+        let view = |route: &Route| (route.destination, route.view(region, &self.vpc));
+        let routes = self.routes.iter().map(view);
         RouteTableView { key: self.key, id: self.id.clone(), routes: routes.collect() }
     }
 }

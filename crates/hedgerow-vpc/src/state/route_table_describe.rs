@@ -1,9 +1,10 @@
 //! Route tables in answers.
 
+use hedgerow_core::sg::IpPrefix;
 use serde::Serialize;
 
 use super::route_table::{AssociationState, RouteTable};
-use super::route_table_routes::{Destination, Route, Target};
+use super::route_table_routes::{Route, Target};
 use super::select::{Field, describe_request, select};
 use super::tags::TagItem;
 use super::{ACCOUNT, Context, Region};
@@ -74,8 +75,8 @@ fn route_item(region: &Region, table: &RouteTable, route: &Route) -> RouteItem {
         ..Default::default()
     };
     match route.destination {
-        Destination::V4(prefix) => item.destination_cidr_block = Some(prefix.to_string()),
-        Destination::V6(prefix) => item.destination_ipv6_cidr_block = Some(prefix.to_string()),
+        IpPrefix::V4(prefix) => item.destination_cidr_block = Some(prefix.to_string()),
+        IpPrefix::V6(prefix) => item.destination_ipv6_cidr_block = Some(prefix.to_string()),
     }
     match &route.target {
         Target::Local => item.gateway_id = Some("local".into()),
@@ -137,14 +138,14 @@ const FILTERS: &[Field<RouteTable>] = &[
     ("route.vpc-peering-connection-id", |_, _| Vec::new()),
     ("route.destination-cidr-block", |_, t| {
         of_routes(t, |r| match r.destination {
-            Destination::V4(prefix) => Some(prefix.to_string()),
-            Destination::V6(_) => None,
+            IpPrefix::V4(prefix) => Some(prefix.to_string()),
+            IpPrefix::V6(_) => None,
         })
     }),
     ("route.destination-ipv6-cidr-block", |_, t| {
         of_routes(t, |r| match r.destination {
-            Destination::V4(_) => None,
-            Destination::V6(prefix) => Some(prefix.to_string()),
+            IpPrefix::V4(_) => None,
+            IpPrefix::V6(prefix) => Some(prefix.to_string()),
         })
     }),
     ("route.gateway-id", |_, t| {

@@ -1,13 +1,12 @@
 //! Routes: where a destination leads, and whether its target is still there.
 
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::gateway::{EgressGateway, InternetGateway};
 use super::interface::Interface;
 use super::region::{Resource, find};
 use super::route_table::RouteTable;
-use super::rule_peer::Ipv6Prefix;
 use super::{Context, Region, instance};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
@@ -18,22 +17,6 @@ const MAX_ROUTES: usize = 500;
 /// Where instances find their services; no route can lead there ("Route tables", VPC User Guide).
 const SERVICES: Ipv4Prefix =
     Ipv4Prefix { address: std::net::Ipv4Addr::new(169, 254, 168, 0), len: 22 };
-
-/// What a route is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Destination {
-    V4(Ipv4Prefix),
-    V6(Ipv6Prefix),
-}
-
-impl std::fmt::Display for Destination {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Destination::V4(prefix) => prefix.fmt(f),
-            Destination::V6(prefix) => prefix.fmt(f),
-        }
-    }
-}
 
 /// Where a route leads; all but `Local` by id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +31,7 @@ pub(crate) enum Target {
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Route {
-    pub destination: Destination,
+    pub destination: IpPrefix,
     pub target: Target,
     /// Whether the table had it from the start, as one of the VPC's own blocks.
     pub original: bool,
@@ -57,7 +40,7 @@ pub(crate) struct Route {
 impl Route {
     /// The route of one of the VPC's blocks.
     pub fn local(block: Ipv4Prefix) -> Self {
-        Route { destination: Destination::V4(block), target: Target::Local, original: true }
+        Route { destination: IpPrefix::V4(block), target: Target::Local, original: true }
     }
 
     /// Whether the target is there and can take packets from `vpc`.
@@ -90,8 +73,7 @@ impl Route {
             Target::InternetGateway(id) => RouteTarget::InternetGateway(id.clone()),
             Target::NatGateway(id) => RouteTarget::NatGateway(region.nat_gateways[id].key),
             Target::Interface(id) => RouteTarget::Interface(region.interfaces[id].key),
-            // Takes IPv6 routes only, of which the fabric has none.
-            Target::EgressGateway(_) => RouteTarget::Blackhole,
+            Target::EgressGateway(id) => RouteTarget::EgressOnlyInternetGateway(id.clone()),
         }
     }
 }
@@ -112,7 +94,7 @@ pub(crate) struct SetRoute {
 }
 
 /// The one destination that a request names.
-fn destination(v4: Option<&str>, v6: Option<&str>) -> Result<Destination, Ec2Error> {
+fn destination(v4: Option<&str>, v6: Option<&str>) -> Result<IpPrefix, Ec2Error> {
     let bad = |name: &str, text: &str| {
         let message = format!(
             "Value ({text}) for parameter {name} is invalid. This is not a valid CIDR block."
@@ -121,10 +103,10 @@ fn destination(v4: Option<&str>, v6: Option<&str>) -> Result<Destination, Ec2Err
     };
     match (v4, v6) {
         (Some(text), None) => {
-            text.parse().map(Destination::V4).map_err(|_| bad("destinationCidrBlock", text))
+            text.parse().map(IpPrefix::V4).map_err(|_| bad("destinationCidrBlock", text))
         }
         (None, Some(text)) => {
-            text.parse().map(Destination::V6).map_err(|_| bad("destinationIpv6CidrBlock", text))
+            text.parse().map(IpPrefix::V6).map_err(|_| bad("destinationIpv6CidrBlock", text))
         }
         (None, None) => {
             let message = "The request must contain exactly one of destinationCidrBlock, \
@@ -232,18 +214,18 @@ pub(crate) fn only_interface<'r>(region: &'r Region, id: &str) -> Result<&'r Int
 fn check_fit(
     region: &Region,
     table: &RouteTable,
-    to: Destination,
+    to: IpPrefix,
     target: &Target,
 ) -> Result<(), Ec2Error> {
     let refuse = |message: String| Err(Ec2Error::new("InvalidParameterValue", message));
     match (to, target) {
-        (Destination::V4(_), Target::EgressGateway(id)) => {
+        (IpPrefix::V4(_), Target::EgressGateway(id)) => {
             refuse(format!("An egress-only internet gateway ({id}) takes IPv6 destinations only"))
         }
-        (Destination::V4(block), _) if SERVICES.covers(&block) => {
+        (IpPrefix::V4(block), _) if SERVICES.covers(&block) => {
             refuse(format!("The destination CIDR block {block} is reserved for AWS services"))
         }
-        (Destination::V4(block), target) => {
+        (IpPrefix::V4(block), target) => {
             let inside = region.vpcs[&table.vpc].blocks().any(|own| own.covers(&block));
             match target {
                 Target::InternetGateway(_) if inside => refuse(format!(
@@ -258,10 +240,10 @@ fn check_fit(
                 _ => Ok(()),
             }
         }
-        (Destination::V6(block), Target::Local) => {
+        (IpPrefix::V6(block), Target::Local) => {
             refuse(format!("{block} is no block of the VPC; only those have the target local"))
         }
-        (Destination::V6(_), _) => Ok(()),
+        (IpPrefix::V6(_), _) => Ok(()),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Security-group rules: the record, what requests say of them, what answers say of them.
 
-use hedgerow_core::sg::{Direction, Rule, RuleId};
+use hedgerow_core::sg::{Direction, Rule, RuleId, Traffic};
 use serde::{Deserialize, Serialize};
 
 use super::group::{SecurityGroup, named};
 use super::region::find;
 use super::rule_peer::RulePeer;
-use super::rule_traffic::{RuleTraffic, Words};
+use super::rule_traffic::{self, Words};
 use super::tags::TagItem;
 use super::{ACCOUNT, Region};
 use crate::api::error::Ec2Error;
@@ -17,17 +17,16 @@ pub(crate) struct RuleRecord {
     /// `sgr-…`.
     pub id: String,
     pub direction: Direction,
-    pub traffic: RuleTraffic,
+    pub traffic: Traffic,
     pub peer: RulePeer,
     /// For people.
     pub description: Option<String>,
 }
 
 impl RuleRecord {
-    /// The rule as the fabric knows it: one core rule per peer, all of the record's id; none where
-    /// no IPv4 packet can match.
+    /// The rule as the fabric knows it: one core rule per peer, all of the record's id.
     pub fn compile(&self, region: &Region) -> Vec<Rule> {
-        let Some(traffic) = self.traffic.on_ipv4() else { return Vec::new() };
+        let traffic = self.traffic;
         let peers = self.peer.expand(region).into_iter();
         let rule =
             |peer| Rule { id: RuleId(self.id.clone()), direction: self.direction, traffic, peer };
@@ -99,7 +98,7 @@ pub(crate) struct ListPeer {
 /// A rule that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WantedRule {
-    pub traffic: RuleTraffic,
+    pub traffic: Traffic,
     pub peer: RulePeer,
     pub description: Option<String>,
 }
@@ -108,8 +107,8 @@ impl WantedRule {
     /// EC2's words for the rule in messages.
     pub fn describe(&self) -> String {
         let peer = &self.peer;
-        let Words { protocol, from, to } = self.traffic.words();
-        if self.traffic == RuleTraffic::ALL {
+        let Words { protocol, from, to } = Words::of(self.traffic);
+        if self.traffic == Traffic::All {
             return format!("peer: {peer}, ALL, ALLOW");
         }
         let protocol = protocol.to_ascii_uppercase();
@@ -139,7 +138,7 @@ pub(crate) fn wanted(
     permission: &Permission,
 ) -> Result<Vec<WantedRule>, Ec2Error> {
     let protocol = permission.ip_protocol.as_deref();
-    let traffic = RuleTraffic::parse(protocol, permission.from_port, permission.to_port)?;
+    let traffic = rule_traffic::parse(protocol, permission.from_port, permission.to_port)?;
     let mut rules = Vec::new();
     let mut add = |peer: RulePeer, description: &Option<String>| {
         let description = check_description(description)?;
@@ -273,8 +272,8 @@ struct ListPeerItem {
 }
 
 impl PermissionItem {
-    fn new(traffic: RuleTraffic) -> Self {
-        let Words { protocol, from, to } = traffic.words();
+    fn new(traffic: Traffic) -> Self {
+        let Words { protocol, from, to } = Words::of(traffic);
         PermissionItem {
             ip_protocol: protocol,
             from_port: from,
@@ -309,9 +308,9 @@ impl PermissionItem {
 
 /// Rules as EC2 lists them: peers of equal traffic together.
 pub(crate) fn permission_items<'r>(
-    rules: impl IntoIterator<Item = (RuleTraffic, &'r RulePeer, &'r Option<String>)>,
+    rules: impl IntoIterator<Item = (Traffic, &'r RulePeer, &'r Option<String>)>,
 ) -> Vec<PermissionItem> {
-    let mut items: Vec<(RuleTraffic, PermissionItem)> = Vec::new();
+    let mut items: Vec<(Traffic, PermissionItem)> = Vec::new();
     for (traffic, peer, description) in rules {
         let position = items.iter().position(|(other, _)| *other == traffic);
         let position = position.unwrap_or_else(|| {
@@ -353,7 +352,7 @@ struct ReferencedGroup {
 
 /// A group's rule for an answer.
 pub(crate) fn rule_item(region: &Region, group: &SecurityGroup, rule: &RuleRecord) -> RuleItem {
-    let Words { protocol, from, to } = rule.traffic.words();
+    let Words { protocol, from, to } = Words::of(rule.traffic);
     let mut item = RuleItem {
         security_group_rule_id: rule.id.clone(),
         security_group_rule_arn: format!(

@@ -12,7 +12,7 @@ use super::rule_actions::{
     no_such_permission, over_quota, position_of, position_of_id, too_many_rules, wanted_all,
 };
 use super::rule_peer::RulePeer;
-use super::rule_traffic::RuleTraffic;
+use super::rule_traffic;
 use super::{Context, Region};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
@@ -50,7 +50,7 @@ struct RuleRequest {
 impl RuleRequest {
     fn wanted(&self, region: &Region, vpc: &str) -> Result<WantedRule, Ec2Error> {
         let traffic =
-            RuleTraffic::parse(self.ip_protocol.as_deref(), self.from_port, self.to_port)?;
+            rule_traffic::parse(self.ip_protocol.as_deref(), self.from_port, self.to_port)?;
         let peer = match (
             &self.cidr_ipv4,
             &self.cidr_ipv6,

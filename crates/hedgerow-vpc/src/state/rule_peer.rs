@@ -1,49 +1,11 @@
 //! Who may be at the other end of a rule, and the address blocks that rules and prefix lists name.
 
 use std::fmt;
-use std::net::Ipv6Addr;
-use std::str::FromStr;
 
-use hedgerow_core::sg::{self, GroupId, Ipv4Prefix};
+use hedgerow_core::sg::{self, BadPrefix, GroupId, Ipv4Prefix, Ipv6Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::Region;
-
-/// An IPv6 prefix, host bits zero. Kept and described; the fabric carries IPv4 only, so no packet
-/// is judged by one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Ipv6Prefix {
-    address: Ipv6Addr,
-    len: u8,
-}
-
-/// A text that is no block of the family asked for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not an address block (expected ADDRESS/LENGTH)")]
-pub(crate) struct BadBlock(String);
-
-impl FromStr for Ipv6Prefix {
-    type Err = BadBlock;
-
-    /// Parses `ADDRESS/LENGTH`; host bits are cleared, as EC2 does.
-    fn from_str(text: &str) -> Result<Self, BadBlock> {
-        let bad = || BadBlock(text.to_owned());
-        let (address, len) = text.split_once('/').ok_or_else(bad)?;
-        let address: Ipv6Addr = address.parse().map_err(|_| bad())?;
-        let len: u8 = len.parse().map_err(|_| bad())?;
-        if len > 128 {
-            return Err(bad());
-        }
-        let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
-        Ok(Self { address: Ipv6Addr::from_bits(address.to_bits() & mask), len })
-    }
-}
-
-impl fmt::Display for Ipv6Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.len)
-    }
-}
 
 /// Address families, by EC2's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,12 +26,9 @@ impl Family {
     }
 
     /// The block as EC2 writes it back: host bits cleared.
-    pub fn canonical(self, text: &str) -> Result<String, BadBlock> {
+    pub fn canonical(self, text: &str) -> Result<String, BadPrefix> {
         match self {
-            Family::V4 => match text.parse::<Ipv4Prefix>() {
-                Ok(prefix) => Ok(prefix.to_string()),
-                Err(_) => Err(BadBlock(text.to_owned())),
-            },
+            Family::V4 => text.parse::<Ipv4Prefix>().map(|prefix| prefix.to_string()),
             Family::V6 => text.parse::<Ipv6Prefix>().map(|prefix| prefix.to_string()),
         }
     }
@@ -89,15 +48,15 @@ pub(crate) enum RulePeer {
 }
 
 impl RulePeer {
-    /// What the peer is in the fabric: one core peer per entry of a list, none for IPv6.
+    /// What the peer is in the fabric: one core peer per entry of a list.
     pub fn expand(&self, region: &Region) -> Vec<sg::Peer> {
         match self {
             RulePeer::V4(prefix) => vec![sg::Peer::V4(*prefix)],
-            RulePeer::V6(_) => Vec::new(),
+            RulePeer::V6(prefix) => vec![sg::Peer::V6(*prefix)],
             RulePeer::Group(id) => vec![sg::Peer::Group(GroupId(id.clone()))],
             RulePeer::PrefixList(id) => {
                 let list = region.prefix_lists.get(id);
-                list.into_iter().flat_map(|list| list.prefixes()).map(sg::Peer::V4).collect()
+                list.into_iter().flat_map(|list| list.prefixes()).map(sg::Peer::from).collect()
             }
         }
     }

@@ -1,96 +1,34 @@
 //! What a rule says of protocols and ports, between EC2's words and the fabric's types.
 
 use hedgerow_core::sg::Traffic;
-use serde::{Deserialize, Serialize};
 
 use crate::api::error::Ec2Error;
 
-/// What a rule says of protocols and ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum RuleTraffic {
-    /// What the fabric knows too.
-    Plain(Traffic),
-    /// ICMPv6; `None` is EC2's `-1`. Kept and described; the fabric carries IPv4 only.
-    Icmpv6 {
-        /// Message type.
-        kind: Option<u8>,
-        /// Message code.
-        code: Option<u8>,
-    },
-}
-
-impl RuleTraffic {
-    /// Every protocol and port.
-    pub const ALL: RuleTraffic = RuleTraffic::Plain(Traffic::All);
-
-    /// What the traffic is in the fabric; `None` for what no IPv4 packet carries.
-    pub fn on_ipv4(self) -> Option<Traffic> {
-        match self {
-            RuleTraffic::Plain(traffic) => Some(traffic),
-            RuleTraffic::Icmpv6 { .. } => None,
-        }
-    }
-
-    /// Reads EC2's words.
-    ///
-    /// # Errors
-    /// `MissingParameter` without a protocol, `InvalidParameterValue` for one that does not exist
-    /// and for ports or types that cannot be.
-    pub fn parse(
-        protocol: Option<&str>,
-        from: Option<i32>,
-        to: Option<i32>,
-    ) -> Result<RuleTraffic, Ec2Error> {
-        let protocol =
-            protocol.ok_or_else(|| Ec2Error::missing("ipProtocol"))?.to_ascii_lowercase();
-        let plain = |traffic| Ok(RuleTraffic::Plain(traffic));
-        match protocol.as_str() {
-            "-1" | "all" => Ok(RuleTraffic::ALL),
-            "tcp" | "6" => ports(from, to).and_then(|(from, to)| plain(Traffic::Tcp { from, to })),
-            "udp" | "17" => ports(from, to).and_then(|(from, to)| plain(Traffic::Udp { from, to })),
-            "icmp" | "1" => {
-                icmp(from, to).and_then(|(kind, code)| plain(Traffic::Icmp { kind, code }))
-            }
-            "icmpv6" | "58" => {
-                icmp(from, to).map(|(kind, code)| RuleTraffic::Icmpv6 { kind, code })
-            }
-            other => match other.parse() {
-                Ok(number) => plain(Traffic::Other(number)),
-                Err(_) => {
-                    let message =
-                        format!("Invalid value '{other}' for IP protocol. Unknown protocol.");
-                    Err(Ec2Error::new("InvalidParameterValue", message))
-                }
-            },
-        }
-    }
-
-    /// EC2's words.
-    pub fn words(self) -> Words {
-        let words = |protocol: &str, from: Option<i32>, to: Option<i32>| Words {
-            protocol: protocol.to_owned(),
-            from,
-            to,
-        };
-        let part = |value: Option<u8>| Some(value.map_or(-1, i32::from));
-        match self {
-            RuleTraffic::Icmpv6 { kind, code } => words("icmpv6", part(kind), part(code)),
-            RuleTraffic::Plain(Traffic::All) => words("-1", None, None),
-            RuleTraffic::Plain(Traffic::Tcp { from, to }) => {
-                words("tcp", Some(from.into()), Some(to.into()))
-            }
-            RuleTraffic::Plain(Traffic::Udp { from, to }) => {
-                words("udp", Some(from.into()), Some(to.into()))
-            }
-            RuleTraffic::Plain(Traffic::Icmp { kind, code }) => {
-                words("icmp", part(kind), part(code))
-            }
-            RuleTraffic::Plain(Traffic::Other(number)) => words(&number.to_string(), None, None),
-        }
+/// Reads EC2's words.
+///
+/// # Errors
+/// `MissingParameter` without a protocol, `InvalidParameterValue` for one that does not exist and
+/// for ports or types that cannot be.
+pub(crate) fn parse(
+    protocol: Option<&str>,
+    from: Option<i32>,
+    to: Option<i32>,
+) -> Result<Traffic, Ec2Error> {
+    let protocol = protocol.ok_or_else(|| Ec2Error::missing("ipProtocol"))?.to_ascii_lowercase();
+    match protocol.as_str() {
+        "-1" | "all" => Ok(Traffic::All),
+        "tcp" | "6" => ports(from, to).map(|(from, to)| Traffic::Tcp { from, to }),
+        "udp" | "17" => ports(from, to).map(|(from, to)| Traffic::Udp { from, to }),
+        "icmp" | "1" => icmp(from, to).map(|(kind, code)| Traffic::Icmp { kind, code }),
+        "icmpv6" | "58" => icmp(from, to).map(|(kind, code)| Traffic::Icmpv6 { kind, code }),
+        other => other.parse().map(Traffic::Other).map_err(|_| {
+            let message = format!("Invalid value '{other}' for IP protocol. Unknown protocol.");
+            Ec2Error::new("InvalidParameterValue", message)
+        }),
     }
 }
 
-/// EC2's words for a [`RuleTraffic`].
+/// EC2's words for a rule's [`Traffic`].
 pub(crate) struct Words {
     /// Name, or number where it has none.
     pub protocol: String,
@@ -98,6 +36,23 @@ pub(crate) struct Words {
     pub from: Option<i32>,
     /// Last port or ICMP code.
     pub to: Option<i32>,
+}
+
+impl Words {
+    /// EC2's words.
+    pub fn of(traffic: Traffic) -> Words {
+        let words = |protocol: &str, from, to| Words { protocol: protocol.to_owned(), from, to };
+        let port = |port: u16| Some(port.into());
+        let part = |value: Option<u8>| Some(value.map_or(-1, i32::from));
+        match traffic {
+            Traffic::All => words("-1", None, None),
+            Traffic::Tcp { from, to } => words("tcp", port(from), port(to)),
+            Traffic::Udp { from, to } => words("udp", port(from), port(to)),
+            Traffic::Icmp { kind, code } => words("icmp", part(kind), part(code)),
+            Traffic::Icmpv6 { kind, code } => words("icmpv6", part(kind), part(code)),
+            Traffic::Other(number) => words(&number.to_string(), None, None),
+        }
+    }
 }
 
 fn ports(from: Option<i32>, to: Option<i32>) -> Result<(u16, u16), Ec2Error> {

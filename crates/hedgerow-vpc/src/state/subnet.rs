@@ -115,6 +115,7 @@ impl Region {
             id: subnet.id.clone(),
             vpc: self.vpcs[&subnet.vpc].key,
             block: subnet.block,
+            block_v6: None,
             route_table: self.route_table_of(&subnet.vpc, id).key,
             acl: self.network_acl_of(id).key,
         }

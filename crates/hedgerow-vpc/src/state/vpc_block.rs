@@ -1,11 +1,11 @@
 //! A VPC's secondary IPv4 blocks.
 
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::region::{Region, find};
-use super::route_table_routes::{Destination, Route};
+use super::route_table_routes::Route;
 use super::vpc::{BlockAssociation, parse_block};
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
@@ -72,8 +72,8 @@ fn check_routes(region: &Region, vpc: &str, block: Ipv4Prefix) -> Result<(), Ec2
     let mut tables = region.route_tables.values().filter(|table| table.vpc == vpc);
     let taken = tables.find(|table| {
         table.routes.iter().any(|route| match route.destination {
-            Destination::V4(to) => block.covers(&to),
-            Destination::V6(_) => false,
+            IpPrefix::V4(to) => block.covers(&to),
+            IpPrefix::V6(_) => false,
         })
     });
     match taken {
@@ -135,7 +135,7 @@ pub(crate) fn disassociate(
     vpc.secondary.retain(|secondary| secondary.association != *wanted);
     cx.effects.push(Effect::PutVpc(vpc.view()));
     change_tables(cx, &id, |routes| {
-        routes.retain(|route| !(route.original && route.destination == Destination::V4(block)));
+        routes.retain(|route| !(route.original && route.destination == IpPrefix::V4(block)));
     });
     let cidr_block_association = BlockAssociation::new(wanted, block, "disassociating");
     Ok(ChangedBlock { vpc_id: id, cidr_block_association })

@@ -1,10 +1,10 @@
 //! What an account has without asking: the default VPC and its subnets, and account attributes.
 
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::region::Region;
-use super::route_table_routes::{Destination, Route, Target};
+use super::route_table_routes::{Route, Target};
 use super::subnet::{self, SubnetAnswer};
 use super::tags::TagMap;
 use super::vpc::{self, VpcAnswer};
@@ -28,7 +28,7 @@ pub(crate) fn make(cx: &mut Context<'_>) -> String {
     let table = cx.region.route_table_of(&vpc, "").id.clone();
     let table = cx.region.route_tables.get_mut(&table).expect("found above");
     table.routes.push(Route {
-        destination: Destination::V4(Ipv4Prefix::ANY),
+        destination: IpPrefix::V4(Ipv4Prefix::ANY),
         target: Target::InternetGateway(internet),
         original: false,
     });

@@ -2,7 +2,7 @@
 
 use hedgerow_core::acl::Entry;
 use hedgerow_core::route::Target;
-use hedgerow_core::sg::{ICMP, TCP, Traffic, UDP};
+use hedgerow_core::sg::{ICMP, ICMPV6, TCP, Traffic, UDP};
 use hedgerow_datapath::fabric::{Acl, Timeouts};
 
 use super::gateways;
@@ -14,7 +14,7 @@ pub(super) fn target(vpc: u32, target: &RouteTarget) -> Target {
         RouteTarget::Interface(key) => Target::Interface(*key),
         RouteTarget::Blackhole => Target::Blackhole,
         RouteTarget::InternetGateway(_) => Target::Interface(gateways::internet_key(vpc)),
-        RouteTarget::NatGateway(_) => Target::Unserved,
+        RouteTarget::NatGateway(_) | RouteTarget::EgressOnlyInternetGateway(_) => Target::Unserved,
     }
 }
 
@@ -32,6 +32,10 @@ fn entry(entry: &AclEntry) -> Entry {
         Some(ICMP) => {
             let (kind, code) = entry.icmp.unwrap_or((None, None));
             Traffic::Icmp { kind, code }
+        }
+        Some(ICMPV6) => {
+            let (kind, code) = entry.icmp.unwrap_or((None, None));
+            Traffic::Icmpv6 { kind, code }
         }
         Some(other) => Traffic::Other(other),
     };

@@ -1,6 +1,7 @@
 //! From the fabric's events to flow records: equal drops within a second become one.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use hedgerow_core::reason::Reason;
@@ -14,7 +15,7 @@ use super::record::FlowRecord;
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 
 /// What makes drops equal: all of a verdict but time and size.
-type Key = (u32, Option<u32>, Option<u32>, [u32; 2], [u16; 2], u8, Reason);
+type Key = (u32, Option<u32>, Option<u32>, [IpAddr; 2], [u16; 2], u8, Reason);
 
 /// Collects drops; time is an argument.
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ impl Log {
             event.vpc,
             event.from,
             event.to,
-            [event.source.to_bits(), event.destination.to_bits()],
+            [event.source, event.destination],
             [event.source_port, event.destination_port],
             event.protocol,
             event.reason,
@@ -91,8 +92,6 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::super::record::{Action, Gate};
     use super::*;
 
@@ -102,8 +101,8 @@ mod tests {
             vpc: 1,
             from: Some(1),
             to: Some(2),
-            source: Ipv4Addr::new(10, 0, 0, 1),
-            destination: Ipv4Addr::new(10, 0, 0, 2),
+            source: [10, 0, 0, 1].into(),
+            destination: [10, 0, 0, 2].into(),
             source_port: 40000,
             destination_port: port,
             protocol: 6,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Instant;
 
@@ -350,12 +350,16 @@ impl Machine {
             },
         };
         let subnet = self.subnets.get(&view.subnet_id);
+        let v4 = view.addresses.iter().copied().map(IpAddr::V4);
+        let v6 = view.ipv6.iter().copied().map(IpAddr::V6);
         Interface {
             key: view.key,
             vpc: view.vpc,
             subnet: view.subnet,
+            subnet_v6: subnet.and_then(|subnet| subnet.block_v6),
             mac: view.mac,
-            addresses: view.addresses.clone(),
+            addresses: v4.chain(v6).collect(),
+            prefixes_v6: view.ipv6_prefixes.clone(),
             groups: view.groups.clone(),
             source_dest_check: view.source_dest_check,
             routes: subnet.map(|subnet| subnet.route_table),

@@ -1,6 +1,6 @@
 //! Flow records: what the fabric decided, in words, and as lines like EC2's flow logs.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hedgerow_core::reason::Reason;
@@ -40,9 +40,9 @@ pub struct FlowRecord {
     /// The interface at the other end (`eni-…`), if one in the VPC has the address.
     pub other: Option<String>,
     /// Source address; 0.0.0.0 for frames dropped before their addresses were known.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Destination address; as `source`.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Source port of TCP and UDP; 0 otherwise.
     pub source_port: u16,
     /// Destination port of TCP and UDP; `type << 8 | code` for ICMP; 0 otherwise.

@@ -230,7 +230,11 @@ fn egress_only_gateways_take_ipv6_only() {
         .make("eigw", "egressOnlyInternetGatewayId", "CreateEgressOnlyInternetGateway VpcId={vpc}")
         .fails("InvalidParameterValue", &format!("{create} DestinationCidrBlock=0.0.0.0/0"))
         .ok(&format!("{create} DestinationIpv6CidrBlock=::/0"))
-        .effects(|effects| assert_eq!(table(effects).routes.len(), 1, "the fabric carries IPv4"))
+        .effects(|effects| {
+            let (destination, target) = table(effects).routes.last().expect("the new route");
+            assert_eq!(destination.to_string(), "::/0");
+            assert!(matches!(target, RouteTarget::EgressOnlyInternetGateway(_)), "{target:?}");
+        })
         .shows("DescribeRouteTables RouteTableId.1={main}", "destinationIpv6CidrBlock", "::/0")
         .fails("DependencyViolation", "DeleteVpc VpcId={vpc}")
         .ok("DeleteEgressOnlyInternetGateway EgressOnlyInternetGatewayId={eigw}")

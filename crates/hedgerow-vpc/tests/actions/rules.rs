@@ -38,7 +38,8 @@ fn every_kind_of_peer() {
              IpPermissions.1.PrefixListIds.1.Description=list"
         )))
         .effects(|effects| {
-            assert_eq!(peers(effects).len(), 3, "the IPv6 rule is kept, not compiled");
+            assert_eq!(peers(effects).len(), 4, "one each");
+            assert!(peers(effects).contains(&Peer::V6("2001:db8::/32".parse().unwrap())));
             assert!(peers(effects).contains(&Peer::V4("198.18.240.0/24".parse().unwrap())));
         })
         .shows("DescribeSecurityGroups GroupId.1={app}", "cidrIp", "10.1.0.0/16 0.0.0.0/0")

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use hedgerow_core::reason::Reason;
-use hedgerow_core::sg::{Direction, Group, Peer, Rule, Traffic};
+use hedgerow_core::sg::{Direction, Group, IpPrefix, Peer, Rule, Traffic};
 use hedgerow_datapath::sys::Netns;
 use hedgerow_vpc::effect::{Attachment, Effect, InterfaceView, VpcView};
 use hedgerow_vpc::wire::{Counters, FlowRecord, Wire, WireConfig};
@@ -140,6 +140,8 @@ pub fn interface(key: u32, [subnet, host]: [u8; 2], groups: &[&str]) -> Interfac
         mac: mac(key),
         subnet_id: format!("subnet-{subnet}"),
         addresses: vec![Ipv4Addr::new(10, 0, subnet, host)],
+        ipv6: Vec::new(),
+        ipv6_prefixes: Vec::new(),
         public: None,
         groups: groups.iter().map(|group| (*group).into()).collect::<BTreeSet<_>>(),
         source_dest_check: true,
@@ -154,7 +156,7 @@ pub fn mac(key: u32) -> [u8; 6] {
 }
 
 fn rule(id: &str, direction: Direction, traffic: Traffic, peer: &str) -> Rule {
-    let peer = peer.parse().map_or_else(|_| Peer::Group(peer.into()), Peer::V4);
+    let peer = peer.parse().map_or_else(|_| Peer::Group(peer.into()), IpPrefix::into);
     Rule { id: id.into(), direction, traffic, peer }
 }
 

@@ -69,7 +69,7 @@ fn an_internet_gateway_exchanges_addresses_both_ways() {
     let record = lab.record("accepted", |r| r.destination_port == 443);
     assert_eq!(
         (record.gate.interface.as_deref(), record.source),
-        (Some("eni-1"), client.address())
+        (Some("eni-1"), client.address().into())
     );
     assert_eq!((record.rule, record.other), (Some("sgr-out".into()), None));
 
@@ -86,11 +86,11 @@ fn an_internet_gateway_exchanges_addresses_both_ways() {
 
     assert!(connect_outside(&lab, (ELASTIC, 22).into()).is_err(), "no rule");
     let drop = lab.dropped("eni-1", Reason::IngressGroups);
-    assert_eq!((drop.destination_port, drop.destination), (22, client.address()));
+    assert_eq!((drop.destination_port, drop.destination), (22, client.address().into()));
     assert!(connect_outside(&lab, (OTHER, 80).into()).is_err(), "nobody has it");
     let what = "a public address that nobody has";
     let drop = lab.record(what, |r| r.reason == Reason::UnknownPublicAddress);
-    assert_eq!((drop.destination, drop.gate.interface), (OTHER, None));
+    assert_eq!((drop.destination, drop.gate.interface), (OTHER.into(), None));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn network_acls_guard_the_way_to_the_gateway() {
     acl(&lab, 1, &[entry(100, true, Some(6), Some((0, 1023)))], &all());
     assert!(connect_to(&client, (SERVER, 443).into()).is_err(), "no ephemeral ports");
     let drop = lab.dropped("eni-1", Reason::NetworkAclIngress);
-    assert_eq!((drop.source, drop.source_port), (SERVER, 443));
+    assert_eq!((drop.source, drop.source_port), (SERVER.into(), 443));
     acl(&lab, 1, &[entry(100, true, Some(6), Some((1024, 65535)))], &all());
     connect_to(&client, (SERVER, 443).into()).expect("with them");
 }

@@ -11,7 +11,8 @@ const ACL: u32 = 1;
 pub fn subnet(lab: &Lab, number: u8, route_table: u32, acl: u32) {
     let block = format!("10.0.{number}.0/24").parse().expect("prefix");
     let id = format!("subnet-{number}");
-    lab.apply(&[Effect::PutSubnet(SubnetView { id, vpc: VPC, block, route_table, acl })]);
+    let view = SubnetView { id, vpc: VPC, block, block_v6: None, route_table, acl };
+    lab.apply(&[Effect::PutSubnet(view)]);
 }
 
 pub fn routes(lab: &Lab, key: u32, routes: &[(&str, RouteTarget)]) {
