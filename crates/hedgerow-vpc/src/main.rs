@@ -84,6 +84,11 @@ struct Run {
     /// --groups-per-interface at most 1,000, as at EC2.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rules_per_group: u16,
+    /// Another quota than EC2's default, as NAME=NUMBER; may be given several times: blocks-per-vpc,
+    /// elastic-addresses, entries-per-acl, groups, internet-gateways, network-acls-per-vpc,
+    /// route-tables-per-vpc, routes-per-table, subnets-per-vpc, vpcs.
+    #[arg(long, value_name = "NAME=NUMBER")]
+    quota: Vec<String>,
     /// Bind access keys to IAM policies: a JSON object from access key ids to policy documents.
     #[arg(long, value_name = "FILE")]
     iam: Option<PathBuf>,
@@ -149,11 +154,14 @@ async fn run(options: Run) -> anyhow::Result<()> {
         format!("listen on {} (is another hedgerow-vpc running?)", options.listen)
     })?;
     let address = listener.local_addr().context("read the listener's address")?;
-    let quotas = Quotas {
+    let mut quotas = Quotas {
         groups_per_interface: options.groups_per_interface.into(),
         rules_per_group: options.rules_per_group.into(),
         ..Quotas::default()
     };
+    for quota in &options.quota {
+        quotas.set(quota).context("read --quota")?;
+    }
     quotas.check().context("read --groups-per-interface and --rules-per-group")?;
     let seed = options.seed.map_or_else(random_seed, Ok)?;
     let weather = options.weather.config(seed).context("set up the weather")?;

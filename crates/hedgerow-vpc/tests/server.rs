@@ -27,8 +27,8 @@ fn start() -> (Running, String) {
     (running, endpoint.trim().to_owned())
 }
 
-#[test]
-fn botocore_walks_from_a_vpc_to_an_instance() {
+/// The script succeeds against a server of its own.
+fn passes(script: &str) {
     let cache = std::env::var("HEDGEROW_CACHE").unwrap_or("/var/cache/hedgerow".into());
     let python = PathBuf::from(cache).join("aws/bin/python");
     assert!(
@@ -37,12 +37,22 @@ fn botocore_walks_from_a_vpc_to_an_instance() {
         python.display()
     );
     let (_server, endpoint) = start();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/walk.py");
-    let walk = Command::new(python).arg(script).arg(&endpoint).output().expect("run Python");
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let run = Command::new(python).arg(script).arg(&endpoint).output().expect("run Python");
     assert!(
-        walk.status.success(),
+        run.status.success(),
         "{}{}",
-        String::from_utf8_lossy(&walk.stdout),
-        String::from_utf8_lossy(&walk.stderr)
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr)
     );
+}
+
+#[test]
+fn botocore_walks_from_a_vpc_to_an_instance() {
+    passes("walk.py");
+}
+
+#[test]
+fn botocore_builds_and_removes_a_network_as_terraform_does() {
+    passes("flows.py");
 }

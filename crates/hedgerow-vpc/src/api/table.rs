@@ -10,7 +10,7 @@ use crate::state::{
     nat_gateway, network_acl, network_acl_entry, permission, prefix_list, prefix_list_describe,
     prefix_list_modify, rds, rds_create, rds_describe, rds_subnet_group, route_table,
     route_table_describe, route_table_routes, rule_actions, rule_modify, subnet, tags, trunk, vpc,
-    vpc_block, vpc_default, zone,
+    vpc_block, vpc_default, vpc_tenancy, zone,
 };
 
 /// Whether a line of the table has the mark.
@@ -134,6 +134,7 @@ actions! {
     Ec2 ModifySecurityGroupRules(rule_modify::ModifySecurityGroupRules) => rule_modify::modify;
     Ec2 ModifySubnetAttribute(subnet::ModifySubnetAttribute) => subnet::modify;
     Ec2 ModifyVpcAttribute(vpc::ModifyVpcAttribute) => vpc::modify;
+    Ec2 ModifyVpcTenancy(vpc_tenancy::ModifyVpcTenancy) => vpc_tenancy::modify;
     Ec2 RebootInstances(instance_power::RebootInstances) => instance_power::reboot;
     Ec2 ReleaseAddress(address::ReleaseAddress) => address::release;
     Ec2 ReplaceNetworkAclAssociation(network_acl::ReplaceNetworkAclAssociation) => network_acl::replace_association;

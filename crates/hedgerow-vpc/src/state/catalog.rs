@@ -46,6 +46,31 @@ const REGIONS: &[(&str, u8)] = &[
     ("us-west-2", 4),
 ];
 
+/// Regions that an account has only when it asked for them (those since March 2019); here it did.
+const OPTED_IN: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-south-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-west-1",
+    "eu-central-2",
+    "eu-south-1",
+    "eu-south-2",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+];
+
+fn opt_in_status(region: &str) -> &'static str {
+    if OPTED_IN.contains(&region) { "opted-in" } else { "opt-in-not-required" }
+}
+
 /// Whether a region of this name exists.
 pub(crate) fn region_exists(name: &str) -> bool {
     REGIONS.iter().any(|(region, _)| *region == name)
@@ -216,7 +241,7 @@ struct RegionItem {
 const REGION_FILTERS: &[Field<&str>] = &[
     ("region-name", |_, name| vec![(*name).to_owned()]),
     ("endpoint", |_, name| vec![format!("ec2.{name}.amazonaws.com")]),
-    ("opt-in-status", |_, _| vec!["opt-in-not-required".into()]),
+    ("opt-in-status", |_, name| vec![opt_in_status(name).into()]),
 ];
 
 pub(crate) fn describe_regions(
@@ -236,7 +261,7 @@ pub(crate) fn describe_regions(
         .map(|name| RegionItem {
             region_name: name,
             region_endpoint: format!("ec2.{name}.amazonaws.com"),
-            opt_in_status: "opt-in-not-required",
+            opt_in_status: opt_in_status(name),
         });
     Ok(RegionSet { region_info: regions.collect() })
 }

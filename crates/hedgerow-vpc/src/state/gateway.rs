@@ -7,7 +7,7 @@ use super::route_table::refresh;
 use super::route_table_routes::Target;
 use super::select::{Field, describe_request, select};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
-use super::{ACCOUNT, Context, Region, address};
+use super::{ACCOUNT, Context, Region, address, quota};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
@@ -82,6 +82,9 @@ pub(crate) fn create(
     request: CreateInternetGateway,
 ) -> Result<CreatedGateway, Ec2Error> {
     let tags = requested(&request.tag_specifications, &["internet-gateway"], "internet-gateway")?;
+    let present = cx.region.internet_gateways.len();
+    let quota = cx.quotas.internet_gateways;
+    quota::room(present, quota, "InternetGatewayLimitExceeded", "internet gateways")?;
     let id = make(cx, tags);
     let internet_gateway = gateway_item(cx.region, &cx.region.internet_gateways[&id]);
     Ok(CreatedGateway { internet_gateway })

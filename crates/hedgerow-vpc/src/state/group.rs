@@ -9,7 +9,7 @@ use super::region::{Resource, find};
 use super::rule::{RuleRecord, plain_text};
 use super::rule_peer::RulePeer;
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
-use super::{ACCOUNT, Context, Region, vpc};
+use super::{ACCOUNT, Context, Region, quota, vpc};
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 
@@ -103,6 +103,8 @@ pub(crate) fn create(
         return Err(Ec2Error::new("InvalidGroup.Duplicate", message));
     }
     let tags = requested(&request.tag_specifications, &["security-group"], "security-group")?;
+    let present = cx.region.groups.len();
+    quota::room(present, cx.quotas.groups, "SecurityGroupLimitExceeded", "security groups")?;
     let id = make(cx, &vpc, name, description, tags);
     cx.effects.push(cx.region.put_group(&id));
     Ok(CreatedGroup {

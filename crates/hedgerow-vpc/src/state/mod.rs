@@ -48,6 +48,7 @@ pub(crate) mod prefix_list;
 pub(crate) mod prefix_list_describe;
 pub(crate) mod prefix_list_modify;
 mod prefix_list_owned;
+mod quota;
 pub(crate) mod rds;
 pub(crate) mod rds_create;
 pub(crate) mod rds_describe;
@@ -61,7 +62,6 @@ pub(crate) mod rule;
 pub(crate) mod rule_actions;
 pub(crate) mod rule_modify;
 pub(crate) mod rule_peer;
-mod rule_quota;
 pub(crate) mod rule_traffic;
 pub(crate) mod select;
 pub(crate) mod subnet;
@@ -74,6 +74,7 @@ pub(crate) mod views;
 pub(crate) mod vpc;
 pub(crate) mod vpc_block;
 pub(crate) mod vpc_default;
+pub(crate) mod vpc_tenancy;
 pub(crate) mod zone;
 
 use std::collections::BTreeMap;
@@ -84,30 +85,13 @@ use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 use crate::journal::{Entry, Kind};
 use mint::Mint;
+pub use quota::{Quotas, TooManyRulesPerInterface};
 use recorder::Recorder;
 pub use region::Region;
-pub use rule_quota::TooManyRulesPerInterface;
 use time::Timestamp;
 
 /// The account every credential belongs to.
 pub const ACCOUNT: &str = "123456789012";
-
-/// Adjustable account limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quotas {
-    /// Security groups on one interface; EC2's default is 5 and its maximum 16.
-    pub groups_per_interface: usize,
-    /// Rules per direction in one security group.
-    pub rules_per_group: usize,
-    /// Elastic addresses in a region.
-    pub elastic_addresses: usize,
-}
-
-impl Default for Quotas {
-    fn default() -> Self {
-        Self { groups_per_interface: 5, rules_per_group: 60, elastic_addresses: 5 }
-    }
-}
 
 /// Everything the embedded VPC knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

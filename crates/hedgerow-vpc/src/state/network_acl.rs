@@ -8,13 +8,10 @@ use super::network_acl_entry::{Entry, EntryItem, entry_items};
 use super::region::{Resource, find};
 use super::select::{Field, describe_request, select};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
-use super::{ACCOUNT, Context, Region};
+use super::{ACCOUNT, Context, Region, quota};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{AclView, Effect};
-
-/// Lists that a VPC can have ("Amazon VPC quotas").
-const MAX_ACLS: usize = 200;
 
 /// A network ACL. Every subnet has exactly one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,10 +187,9 @@ pub(crate) fn create(
 ) -> Result<CreatedAcl, Ec2Error> {
     let vpc = find(&cx.region.vpcs, &request.vpc_id)?.id.clone();
     let tags = requested(&request.tag_specifications, &["network-acl"], "network-acl")?;
-    if cx.region.network_acls.values().filter(|acl| acl.vpc == vpc).count() >= MAX_ACLS {
-        let message = "The maximum number of network ACLs has been reached.";
-        return Err(Ec2Error::new("NetworkAclLimitExceeded", message));
-    }
+    let present = cx.region.network_acls.values().filter(|acl| acl.vpc == vpc).count();
+    let quota = cx.quotas.network_acls_per_vpc;
+    quota::room(present, quota, "NetworkAclLimitExceeded", "network ACLs")?;
     let id = make(cx, &vpc, false, tags);
     Ok(CreatedAcl {
         network_acl: acl_item(cx.region, &cx.region.network_acls[&id]),

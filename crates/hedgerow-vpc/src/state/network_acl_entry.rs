@@ -3,17 +3,15 @@
 use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
 use serde::{Deserialize, Serialize};
 
-use super::Context;
 use super::network_acl::NetworkAcl;
 use super::region::find;
+use super::{Context, quota};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::AclEntry;
 
 /// Highest number that an entry can have; the next one is the last word, "deny".
 const MAX_NUMBER: u16 = 32_766;
-/// Entries per direction; EC2's default is 20 and its maximum 40.
-const MAX_ENTRIES: usize = 20;
 
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
@@ -239,10 +237,8 @@ pub(crate) fn create(cx: &mut Context<'_>, request: SetEntry) -> Result<Done, Ec
             format!("The network acl entry identified by {} already exists.", request.rule_number);
         return Err(Ec2Error::new("NetworkAclEntryAlreadyExists", message));
     }
-    if entries.len() >= MAX_ENTRIES {
-        let message = format!("The network ACL has {MAX_ENTRIES} entries in this direction");
-        return Err(Ec2Error::new("NetworkAclEntryLimitExceeded", message));
-    }
+    let quota = cx.quotas.entries_per_acl;
+    quota::room(entries.len(), quota, "NetworkAclEntryLimitExceeded", "network ACL entries")?;
     set(cx, &request, entry);
     Ok(Done::new())
 }

@@ -9,13 +9,10 @@ use super::route_table_describe::{RouteTableItem, table_item};
 use super::route_table_routes::{Route, Target};
 use super::subnet::Subnet;
 use super::tags::{TagMap, TagSpecification, requested};
-use super::{Context, Region};
+use super::{Context, Region, quota};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{Effect, RouteTableView};
-
-/// Route tables that a VPC can have ("Amazon VPC quotas").
-const MAX_TABLES: usize = 200;
 
 /// A route table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,10 +168,9 @@ pub(crate) fn create(
 ) -> Result<CreatedTable, Ec2Error> {
     let vpc = find(&cx.region.vpcs, &request.vpc_id)?.id.clone();
     let tags = requested(&request.tag_specifications, &["route-table"], "route-table")?;
-    if cx.region.route_tables.values().filter(|table| table.vpc == vpc).count() >= MAX_TABLES {
-        let message = "The maximum number of route tables has been reached.";
-        return Err(Ec2Error::new("RouteTableLimitExceeded", message));
-    }
+    let present = cx.region.route_tables.values().filter(|table| table.vpc == vpc).count();
+    let quota = cx.quotas.route_tables_per_vpc;
+    quota::room(present, quota, "RouteTableLimitExceeded", "route tables")?;
     let id = make(cx, &vpc, tags);
     cx.effects.push(cx.region.put_route_table(&id));
     Ok(CreatedTable {

@@ -7,13 +7,11 @@ use super::gateway::{EgressGateway, InternetGateway};
 use super::interface::Interface;
 use super::region::{Resource, find};
 use super::route_table::RouteTable;
-use super::{Context, Region, instance};
+use super::{Context, Region, instance, quota};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::RouteTarget;
 
-/// Routes that a table can have ("Amazon VPC quotas").
-const MAX_ROUTES: usize = 500;
 /// Where instances find their services; no route can lead there ("Route tables", VPC User Guide).
 const SERVICES: Ipv4Prefix =
     Ipv4Prefix { address: std::net::Ipv4Addr::new(169, 254, 168, 0), len: 22 };
@@ -270,10 +268,11 @@ pub(crate) fn create(cx: &mut Context<'_>, request: SetRoute) -> Result<Done, Ec
         return Err(Ec2Error::new("RouteAlreadyExists", message));
     }
     check_fit(region, table, to, &target)?;
-    if table.routes.len() >= MAX_ROUTES {
-        let message = format!("The route table {} has {MAX_ROUTES} routes already", table.id);
-        return Err(Ec2Error::new("RouteLimitExceeded", message));
-    }
+    let family = std::mem::discriminant(&to);
+    let counts =
+        |route: &&Route| !route.original && std::mem::discriminant(&route.destination) == family;
+    let present = table.routes.iter().filter(counts).count();
+    quota::room(present, cx.quotas.routes_per_table, "RouteLimitExceeded", "routes")?;
     let id = table.id.clone();
     let table = cx.region.route_tables.get_mut(&id).expect("found above");
     table.routes.push(Route { destination: to, target, original: false });

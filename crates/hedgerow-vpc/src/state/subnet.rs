@@ -11,7 +11,7 @@ use super::region::{Resource, find, find_mut};
 use super::select::{Field, describe_request, select};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::vpc::{Flag, parse_block};
-use super::{ACCOUNT, Context, Region, network_acl, route_table};
+use super::{ACCOUNT, Context, Region, network_acl, quota, route_table};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{Effect, SubnetView};
@@ -213,6 +213,8 @@ pub(crate) fn create(
     let zone = zone(&cx.region.name, &request)?;
     let tags = requested(&request.tag_specifications, &["subnet"], "subnet")?;
     let vpc = vpc.id.clone();
+    let present = cx.region.subnets.values().filter(|subnet| subnet.vpc == vpc).count();
+    quota::room(present, cx.quotas.subnets_per_vpc, "SubnetLimitExceeded", "subnets")?;
     let id = make(cx, &vpc, block, zone, false, tags);
     Ok(SubnetAnswer::new(cx.region, &id))
 }

@@ -8,7 +8,7 @@ use super::region::{Resource, find, find_mut};
 use super::select::{Field, describe_request, select};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::vpc_block::SecondaryBlock;
-use super::{ACCOUNT, Context, Region, network_acl, route_table};
+use super::{ACCOUNT, Context, Region, network_acl, quota, route_table};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{Effect, VpcView};
@@ -168,9 +168,15 @@ pub(crate) fn create(cx: &mut Context<'_>, request: CreateVpc) -> Result<VpcAnsw
         }
     };
     let tags = requested(&request.tag_specifications, &["vpc"], "vpc")?;
+    check_room(cx)?;
     let id = make(cx, block, false, tags);
     cx.region.vpcs.get_mut(&id).expect("just made").dedicated = dedicated;
     Ok(VpcAnswer::new(cx.region, &id))
+}
+
+/// `VpcLimitExceeded` unless the region may have one more VPC.
+pub(crate) fn check_room(cx: &Context<'_>) -> Result<(), Ec2Error> {
+    quota::room(cx.region.vpcs.len(), cx.quotas.vpcs, "VpcLimitExceeded", "VPCs")
 }
 
 /// Makes a VPC with its main route table, default ACL and default group; cannot fail.

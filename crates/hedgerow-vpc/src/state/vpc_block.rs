@@ -10,9 +10,6 @@ use super::vpc::{BlockAssociation, parse_block};
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 
-/// IPv4 blocks that a VPC can have ("Amazon VPC quotas").
-const MAX_BLOCKS: usize = 5;
-
 /// A block that was added to a VPC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SecondaryBlock {
@@ -48,9 +45,10 @@ pub(crate) fn associate(
             format!("The CIDR '{block}' conflicts with another CIDR of the VPC, {present}");
         return Err(Ec2Error::new("CidrConflict", message));
     }
-    if vpc.blocks().count() >= MAX_BLOCKS {
+    let quota = cx.quotas.blocks_per_vpc;
+    if vpc.blocks().count() >= quota {
         let message = format!(
-            "This network '{}' has met its maximum number of allowed CIDRs: {MAX_BLOCKS}",
+            "This network '{}' has met its maximum number of allowed CIDRs: {quota}",
             vpc.id
         );
         return Err(Ec2Error::new("CidrLimitExceeded", message));

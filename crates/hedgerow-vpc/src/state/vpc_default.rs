@@ -50,6 +50,7 @@ pub(crate) fn create_vpc(
         let message = "A Default VPC already exists for this account in this region.";
         return Err(Ec2Error::new("DefaultVpcAlreadyExists", message));
     }
+    vpc::check_room(cx)?;
     let id = make(cx);
     Ok(VpcAnswer::new(cx.region, &id))
 }

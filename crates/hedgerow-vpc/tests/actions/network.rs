@@ -3,6 +3,7 @@
 use hedgerow_vpc::effect::Effect;
 
 use crate::scenario::Scenario;
+use hedgerow_vpc::state::Quotas;
 
 #[test]
 fn vpcs() {
@@ -148,6 +149,7 @@ fn default_vpc_and_subnets_can_be_made_again() {
         .ok("DetachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
         .ok("DeleteVpc VpcId={vpc}")
         .shows("DescribeAccountAttributes AttributeName.1=default-vpc", "attributeValue", "none")
+        .fails("VPCIdNotSpecified", "CreateSecurityGroup GroupName=a GroupDescription=a")
         .fails("DefaultVpcDoesNotExist", "CreateDefaultSubnet AvailabilityZone=us-west-2a")
         .make("again", "vpcId", "CreateDefaultVpc")
         .shows("DescribeSubnets", "defaultForAz", "true true true true")
@@ -161,5 +163,52 @@ fn tenancy_is_kept() {
     Scenario::empty()
         .fails("InvalidParameterValue", "CreateVpc CidrBlock=10.0.0.0/16 InstanceTenancy=host")
         .make("vpc", "vpcId", "CreateVpc CidrBlock=10.0.0.0/16 InstanceTenancy=dedicated")
-        .shows("DescribeVpcs VpcId.1={vpc}", "instanceTenancy", "dedicated");
+        .shows("DescribeVpcs VpcId.1={vpc}", "instanceTenancy", "dedicated")
+        .fails("InvalidParameterValue", "ModifyVpcTenancy VpcId={vpc} InstanceTenancy=dedicated")
+        .fails("InvalidVpcID.NotFound", "ModifyVpcTenancy VpcId=vpc-1 InstanceTenancy=default")
+        .shows("ModifyVpcTenancy VpcId={vpc} InstanceTenancy=default", "returnValue", "true")
+        .shows("DescribeVpcs VpcId.1={vpc}", "instanceTenancy", "default");
+}
+
+#[test]
+fn quotas() {
+    let two = Quotas {
+        vpcs: 2,
+        subnets_per_vpc: 1,
+        groups: 3,
+        route_tables_per_vpc: 2,
+        routes_per_table: 1,
+        network_acls_per_vpc: 2,
+        entries_per_acl: 1,
+        internet_gateways: 2,
+        blocks_per_vpc: 1,
+        ..Quotas::default()
+    };
+    let entry = "CreateNetworkAclEntry NetworkAclId={acl} Protocol=-1 RuleAction=allow \
+                 CidrBlock=10.0.0.0/8";
+    let route = "CreateRoute RouteTableId={rtb} GatewayId={igw}";
+    Scenario::with_subnet()
+        .quotas(two)
+        .fails("VpcLimitExceeded", "CreateVpc CidrBlock=10.1.0.0/16")
+        .says("The maximum number of VPCs has been reached.", "CreateVpc CidrBlock=10.1.0.0/16")
+        .fails("SubnetLimitExceeded", "CreateSubnet VpcId={vpc} CidrBlock=10.0.2.0/24")
+        .fails("CidrLimitExceeded", "AssociateVpcCidrBlock VpcId={vpc} CidrBlock=10.1.0.0/16")
+        .ok("CreateSecurityGroup GroupName=a GroupDescription=a VpcId={vpc}")
+        .fails(
+            "SecurityGroupLimitExceeded",
+            "CreateSecurityGroup GroupName=b GroupDescription=b VpcId={vpc}",
+        )
+        .make("igw", "internetGatewayId", "CreateInternetGateway")
+        .ok("AttachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
+        .fails("InternetGatewayLimitExceeded", "CreateInternetGateway")
+        .make("rtb", "routeTableId", "CreateRouteTable VpcId={vpc}")
+        .fails("RouteTableLimitExceeded", "CreateRouteTable VpcId={vpc}")
+        .ok(&format!("{route} DestinationCidrBlock=0.0.0.0/0"))
+        .fails("RouteLimitExceeded", &format!("{route} DestinationCidrBlock=192.0.2.0/24"))
+        .ok(&format!("{route} DestinationIpv6CidrBlock=::/0"))
+        .make("acl", "networkAclId", "CreateNetworkAcl VpcId={vpc}")
+        .fails("NetworkAclLimitExceeded", "CreateNetworkAcl VpcId={vpc}")
+        .ok(&format!("{entry} RuleNumber=1 Egress=true"))
+        .ok(&format!("{entry} RuleNumber=1 Egress=false"))
+        .fails("NetworkAclEntryLimitExceeded", &format!("{entry} RuleNumber=2 Egress=true"));
 }

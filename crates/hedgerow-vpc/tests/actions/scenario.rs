@@ -35,6 +35,12 @@ impl Scenario {
         scenario.ok("DescribeRegions")
     }
 
+    /// Other quotas from now on.
+    pub fn quotas(mut self, quotas: Quotas) -> Self {
+        self.state.set_quotas(quotas);
+        self
+    }
+
     /// A VPC 10.0.0.0/16 as `{vpc}` with a subnet 10.0.1.0/24 as `{subnet}`.
     pub fn with_subnet() -> Self {
         Self::empty().make("vpc", "vpcId", "CreateVpc CidrBlock=10.0.0.0/16").make(

@@ -84,6 +84,7 @@ fn network() -> Vec<Happy> {
         "DisassociateVpcCidrBlock AssociationId={block}";
         "ModifySubnetAttribute SubnetId={spare} MapPublicIpOnLaunch.Value=true";
         "ModifyVpcAttribute VpcId={vpc} EnableDnsHostnames.Value=true";
+        "ModifyVpcTenancy VpcId={vpc2} InstanceTenancy=default";
         "ReplaceNetworkAclAssociation AssociationId={aclassoc} NetworkAclId={acl3}";
         "ReplaceNetworkAclEntry NetworkAclId={acl} RuleNumber=100 Protocol=-1 RuleAction=allow \
          Egress=false CidrBlock=10.0.0.0/8";

@@ -18,6 +18,7 @@
 //!    `ACTION filter:NAME reason`; `*` stands for any text, and for every action in first place.
 //!    Members are written as requests write them (`Placement.GroupName`, `Ipv6Address.1`).
 
+mod codes;
 mod coverage;
 mod happy;
 mod instances;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use hedgerow_vpc::state::Quotas;
+
 use super::{facts, world};
 
 /// Page size that every action takes.
@@ -90,7 +92,8 @@ fn every_action_that_pages_is_tried() {
 #[test]
 fn pages_hold_everything_once() {
     for (request, element, more) in PAGES {
-        let mut scenario = world::world();
+        let quotas = Quotas { vpcs: 20, internet_gateways: 20, ..Quotas::default() };
+        let mut scenario = world::world().quotas(quotas);
         for n in 30..40 {
             for one in more.split("; ").filter(|one| !one.is_empty()) {
                 scenario = scenario.ok(&one.replace("{n}", &n.to_string()));

@@ -79,9 +79,13 @@ pub const SELECTS: &[Select] = &[
     Select {
         request: "DescribeRegions",
         element: "regionName",
-        pair: ("us-west-2", "eu-west-1"),
-        apart: &[("region-name", "us-west-2"), ("endpoint", "ec2.us-west-2.amazonaws.com")],
-        alike: &[("opt-in-status", "opt-in-not-required")],
+        pair: ("us-west-2", "eu-south-1"),
+        apart: &[
+            ("region-name", "us-west-2"),
+            ("endpoint", "ec2.us-west-2.amazonaws.com"),
+            ("opt-in-status", "opt-in-not-required"),
+        ],
+        alike: &[],
         nothing: &[],
     },
     Select {
