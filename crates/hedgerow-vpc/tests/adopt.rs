@@ -2,10 +2,10 @@
 
 mod restarting;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -303,9 +303,107 @@ fn what_is_missing_is_made_and_what_no_record_names_is_removed() {
     assert!(!pair.vpc.namespace(&pair.client).exists());
     pair.vpc.options.clear();
     pair.vpc.end(Signal::SIGKILL);
-    let sweep = Command::new(env!("CARGO_BIN_EXE_hedgerow-vpc"))
-        .args(["sweep", "--name", &pair.vpc.name])
-        .status();
-    assert!(sweep.expect("run sweep").success());
+    pair.vpc.sweep();
     assert_eq!(pair.vpc.left(), [""; 0]);
+}
+
+/// A session of a database, kept open.
+struct Session(std::process::Child, BufReader<ChildStdout>);
+
+impl Session {
+    fn new(vpc: &Vpc, instance: &str, address: &str) -> Session {
+        let mut psql = Command::new("psql");
+        psql.args(["-At", "-q", "-h", address, "-U", "keeper", "orders"]);
+        psql.env("PGPASSWORD", "hedge-row-1").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = vpc.inside(instance, || psql.spawn().expect("start psql"));
+        let out = child.stdout.take().expect("a pipe");
+        Session(child, BufReader::new(out))
+    }
+
+    /// The line that a query gives; empty where there is no session any more.
+    fn ask(&mut self, query: &str) -> String {
+        let mut line = String::new();
+        let asked = writeln!(self.0.stdin.as_mut().expect("a pipe"), "{query}");
+        let _ended = asked.and_then(|()| self.1.read_line(&mut line));
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_database_and_its_sessions_go_on_over_kill_9() {
+    let mut pair = Pair::new("base", &[]);
+    let Pair { network, subnet, .. } = &pair;
+    let zone = pair.vpc.ask(&format!("DescribeSubnets&SubnetId.1={subnet}"), "availabilityZone");
+    let other = if zone.ends_with('a') { 'b' } else { 'a' };
+    let (region, _) = zone.split_at(zone.len() - 1);
+    let second = format!(
+        "CreateSubnet&VpcId={network}&CidrBlock=10.0.2.0/24&AvailabilityZone={region}{other}"
+    );
+    let second = pair.vpc.ask(&second, "subnetId");
+    let groups = format!(
+        "CreateDBSubnetGroup&Version=2014-10-31&DBSubnetGroupName=private\
+         &DBSubnetGroupDescription=d&SubnetIds.SubnetIdentifier.1={subnet}\
+         &SubnetIds.SubnetIdentifier.2={second}"
+    );
+    pair.vpc.ask(&groups, "VpcId");
+    let db = pair.rules[0].split(['=', '&']).nth(1).expect("the group of the rules");
+    let create = format!(
+        "CreateDBInstance&Version=2014-10-31&DBInstanceIdentifier=orders\
+         &DBInstanceClass=db.t3.micro&Engine=postgres&AllocatedStorage=20&MasterUsername=keeper\
+         &MasterUserPassword=hedge-row-1&DBName=orders&DBSubnetGroupName=private\
+         &PubliclyAccessible=false&VpcSecurityGroupIds.VpcSecurityGroupId.1={db}"
+    );
+    pair.vpc.ask(&create, "DBInstanceStatus");
+    let status = |vpc: &Vpc| vpc.ask("DescribeDBInstances&Version=2014-10-31", "DBInstanceStatus");
+    let available = |vpc: &Vpc| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while status(vpc) != "available" {
+            assert!(Instant::now() < deadline, "the database is {}", status(vpc));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    available(&pair.vpc);
+    let interface = "DescribeNetworkInterfaces&Filter.1.Name=description\
+                     &Filter.1.Value.1=RDSNetworkInterface";
+    let address = pair.vpc.ask(interface, "privateIpAddress");
+    let mut session = Session::new(&pair.vpc, &pair.client, &address);
+    assert_eq!(session.ask("CREATE TEMPORARY TABLE t AS SELECT 41 AS n; SELECT n FROM t;"), "41");
+    let databases = pair.vpc.directory.join("databases");
+    let number = || {
+        let folder = std::fs::read_dir(&databases).expect("databases").next().expect("one");
+        let file = folder.expect("its folder").path().join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).expect("a running server's number");
+        text.lines().next().expect("a number").to_owned()
+    };
+    let runs = |number: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        stat.contains("(postgres)") && !stat.contains(") Z ")
+    };
+    let server = number();
+
+    pair.vpc.end(Signal::SIGKILL);
+    assert_eq!(session.ask("UPDATE t SET n = 42 RETURNING n;"), "42", "no process runs");
+    pair.vpc.start(false);
+    assert_eq!(status(&pair.vpc), "available");
+    assert_eq!(session.ask("SELECT n FROM t;"), "42", "the session goes on");
+    assert_eq!(number(), server, "the same server");
+    pair.vpc.end(Signal::SIGTERM);
+    assert!(!runs(&server), "an ordinary end ends the server that was taken up");
+    assert_eq!(session.ask("SELECT n FROM t;"), "", "and its sessions");
+
+    pair.vpc.start(false);
+    available(&pair.vpc);
+    let server = number();
+    assert!(runs(&server));
+    pair.vpc.end(Signal::SIGKILL);
+    assert!(runs(&server));
+    pair.vpc.sweep();
+    assert!(!runs(&server), "a sweep ends servers, too");
 }

@@ -6,6 +6,7 @@
 //!   Effect::StopDatabase        ▲   └──────── "creating" is now "available" or "failed" ──► API
 //! ```
 
+mod process;
 mod server;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::effect::{DatabaseView, Effect};
 use crate::state::rds::Status;
+pub(crate) use process::end_all_in;
 
 /// Where servers run, and where their files are.
 #[derive(Debug, Clone)]
@@ -24,7 +26,7 @@ pub(crate) struct Config {
     pub name: String,
     /// Folder of all databases; one folder in it each.
     pub folder: PathBuf,
-    /// Whether data stay there when the process ends.
+    /// Whether servers outlive the process if it is killed, and data in any case.
     pub keep: bool,
 }
 
@@ -35,7 +37,8 @@ pub(crate) type News = (String, String, Status);
 enum Command {
     Start(DatabaseView),
     Stop { instance: String, done: oneshot::Sender<()> },
-    StopAll(oneshot::Sender<()>),
+    Tidy,
+    StopAll { leave: bool, done: oneshot::Sender<()> },
 }
 
 /// The databases of this process.
@@ -79,10 +82,16 @@ impl Databases {
         effects.iter().filter_map(stop).collect()
     }
 
-    /// Ends every server and the supervisor; returns when they are gone.
-    pub async fn shutdown(&self) {
+    /// Every database of the records was started: what is left of others goes.
+    pub fn tidy(&self) {
+        let _at_the_end = self.commands.send(Command::Tidy);
+    }
+
+    /// Ends the supervisor and every server, but with `leave` those that outlive the process; returns
+    /// when they are gone.
+    pub async fn shutdown(&self, leave: bool) {
         let (done, ended) = oneshot::channel();
-        if self.commands.send(Command::StopAll(done)).is_ok() {
+        if self.commands.send(Command::StopAll { leave, done }).is_ok() {
             let _gone = ended.await;
         }
     }
@@ -120,7 +129,23 @@ async fn supervise(
                 }
                 let _nobody_waits = done.send(());
             }
-            (Command::StopAll(done), _) => {
+            (Command::Tidy, Some(config)) if config.keep => {
+                for instance in folders(config).filter(|name| !running.contains_key(name)) {
+                    tracing::info!(instance, "removed a database that no record names");
+                    server::remove_leftover(config, &instance).await;
+                }
+            }
+            (Command::Tidy, _) => {}
+            (Command::StopAll { leave: true, done }, Some(config)) if config.keep => {
+                for (_, server) in std::mem::take(&mut running) {
+                    // The child is not killed with its task; what makes files is, and begins again.
+                    server.task.abort();
+                    let _aborted = server.task.await;
+                }
+                let _nobody_waits = done.send(());
+                return;
+            }
+            (Command::StopAll { done, .. }, _) => {
                 for (_, server) in std::mem::take(&mut running) {
                     end(server, config.is_none_or(|config| !config.keep)).await;
                 }
@@ -131,6 +156,12 @@ async fn supervise(
             }
         }
     }
+}
+
+/// Names of the databases that have a folder.
+fn folders(config: &Config) -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(&config.folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
 /// Ends a server, and with `remove` its data.

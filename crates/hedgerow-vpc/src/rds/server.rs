@@ -1,5 +1,6 @@
 //! One PostgreSQL server: Debian's, in the network of the database, as its own user, with its own
-//! folder; nothing of it is left once it has ended.
+//! folder; nothing of it is left once it has ended. With records that outlive our process it does, too,
+//! and the next one takes it up.
 
 use std::ffi::CString;
 use std::fs::{self, File, Permissions};
@@ -13,12 +14,13 @@ use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, chown, setgid, setgroups, setuid};
+use nix::sys::signal::Signal;
+use nix::unistd::{User, chown, setgid, setgroups, setuid};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
+use super::process::{self, Server};
 use super::{Config, News};
 use crate::effect::DatabaseView;
 use crate::state::rds::Status;
@@ -31,9 +33,8 @@ const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 const HOME: &str = "/var/lib/postgresql";
 /// Written once the files of a server are whole.
 const MADE: &str = "made";
-/// How long a server may take to come up, and to end when asked.
+/// How long a server may take to come up.
 const PATIENCE: Duration = Duration::from_secs(60);
-const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,15 @@ enum DatabaseError {
     NotReady(PathBuf),
 }
 
+/// What a program is started for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// To serve.
+    Server,
+    /// To read its input, do something and end.
+    Tool,
+}
+
 fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DatabaseError {
     let path = path.to_owned();
     move |source| DatabaseError::File { operation, path, source }
@@ -60,11 +70,11 @@ pub(super) async fn run(
     mut stopped: oneshot::Receiver<bool>,
     news: mpsc::UnboundedSender<News>,
 ) {
-    let site = Site::new(&config, &view);
+    let site = Site::new(&config, &view.instance);
     let tell = |status| {
         let _at_the_end = news.send((view.region.clone(), view.instance.clone(), status));
     };
-    if site.has_data() {
+    if site.has_data() && process::find(&site.data(), &site.netns).is_none() {
         // It was available to the API before the last process ended.
         tell(Status::Creating);
     }
@@ -83,17 +93,17 @@ pub(super) async fn run(
             tell(Status::Failed);
             stopped.await
         }
-        Some(Ok(mut child)) => {
+        Some(Ok(mut server)) => {
             tracing::info!(database = view.id, address = %view.address, port = view.port, "ready");
             tell(Status::Available);
             tokio::select! {
-                status = child.wait() => {
+                status = server.wait() => {
                     tracing::error!(database = view.id, ?status, "the database's server ended");
                     tell(Status::Failed);
                     (&mut stopped).await
                 }
                 remove = &mut stopped => {
-                    end(child).await;
+                    server.end().await;
                     remove
                 }
             }
@@ -102,28 +112,34 @@ pub(super) async fn run(
     site.leave(remove.unwrap_or(false));
 }
 
-/// "Fast shutdown": sessions are cut, then the server ends.
-async fn end(mut child: Child) {
-    if let Some(pid) = child.id() {
-        let _gone = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT);
+/// What is left of a database that no record names goes: its server and its folder.
+pub(super) async fn remove_leftover(config: &Config, instance: &str) {
+    let site = Site::new(config, instance);
+    if let Some((server, _)) = process::find(&site.data(), &site.netns) {
+        server.end().await;
     }
-    if tokio::time::timeout(FAREWELL, child.wait()).await.is_err() {
-        let _gone = child.kill().await;
-    }
+    site.leave(true);
 }
 
 /// Where one server runs.
 struct Site {
     folder: PathBuf,
     netns: PathBuf,
+    /// Whether the server outlives our process.
+    outlives: bool,
 }
 
 impl Site {
-    fn new(config: &Config, view: &DatabaseView) -> Self {
+    fn new(config: &Config, instance: &str) -> Self {
         Self {
-            folder: config.folder.join(&view.instance),
-            netns: Path::new("/run/netns").join(format!("hr.{}.{}", config.name, view.instance)),
+            folder: config.folder.join(instance),
+            netns: Path::new("/run/netns").join(format!("hr.{}.{instance}", config.name)),
+            outlives: config.keep,
         }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// Whether a cluster was made here, whole.
@@ -138,14 +154,39 @@ impl Site {
         }
     }
 
-    /// Makes the files, unless they are there, and starts the server; returns when it takes
-    /// connections.
-    async fn start(&self, view: &DatabaseView) -> Result<Child, DatabaseError> {
+    /// Takes up the server that runs here, or makes the files, unless they are there, and starts one;
+    /// returns when it takes connections.
+    async fn start(&self, view: &DatabaseView) -> Result<Server, DatabaseError> {
         if !self.has_data() {
             self.make_data(view).await?;
         }
-        let child = self.spawn("postgres", &server_arguments(view.address, view.port), false)?;
-        self.ready(child).await
+        if let Some(server) = self.take_up().await {
+            return self.ready(server).await;
+        }
+        let arguments = server_arguments(view.address, view.port);
+        let server = Server::Started(self.spawn("postgres", &arguments, Use::Server)?);
+        match self.ready(server).await {
+            // One that the last process had just started had not written its number yet.
+            Err(error) => match self.take_up().await {
+                Some(server) => self.ready(server).await,
+                None => Err(error),
+            },
+            ready => ready,
+        }
+    }
+
+    /// The server that an earlier process left running, if its network is still the database's; if
+    /// not, it is ended.
+    async fn take_up(&self) -> Option<Server> {
+        let (server, in_place) = process::find(&self.data(), &self.netns)?;
+        let folder = self.folder.display();
+        if in_place {
+            tracing::info!(%folder, "took up the server of the last process");
+            return Some(server);
+        }
+        tracing::warn!(%folder, "its network is gone: the database's server is started anew");
+        server.end().await;
+        None
     }
 
     async fn make_data(&self, view: &DatabaseView) -> Result<(), DatabaseError> {
@@ -197,7 +238,7 @@ impl Site {
         arguments: &[String],
         input: &str,
     ) -> Result<(), DatabaseError> {
-        let mut child = self.spawn(program, arguments, true)?;
+        let mut child = self.spawn(program, arguments, Use::Tool)?;
         let failed = || file("run", Path::new(program));
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).await.map_err(failed())?;
@@ -210,24 +251,33 @@ impl Site {
     }
 
     /// PostgreSQL writes `ready` to line 8 of `postmaster.pid` once it takes connections.
-    async fn ready(&self, mut child: Child) -> Result<Child, DatabaseError> {
-        let pid_file = self.folder.join("data/postmaster.pid");
-        let waiting = async {
+    async fn ready(&self, mut server: Server) -> Result<Server, DatabaseError> {
+        let pid_file = self.data().join("postmaster.pid");
+        let ready = async {
             loop {
-                if let Ok(Some(status)) = child.try_wait() {
-                    let log = self.log();
-                    return Err(DatabaseError::Ended { program: "postgres", status, log });
-                }
                 let text = fs::read_to_string(&pid_file).unwrap_or_default();
                 if text.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
-                    return Ok(());
+                    return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
-        waited.map_err(|_| DatabaseError::NotReady(self.log()))??;
-        Ok(child)
+        let ended = tokio::select! {
+            biased;
+            status = server.wait() => Some(status.unwrap_or_default()),
+            () = ready => None,
+            () = tokio::time::sleep(PATIENCE) => {
+                server.end().await;
+                return Err(DatabaseError::NotReady(self.log()));
+            }
+        };
+        match ended {
+            None => Ok(server),
+            Some(status) => {
+                let log = self.log();
+                Err(DatabaseError::Ended { program: "postgres", status, log })
+            }
+        }
     }
 
     fn log(&self) -> PathBuf {
@@ -235,12 +285,13 @@ impl Site {
     }
 
     /// Starts a program as the server's user in the database's network, in mount and IPC
-    /// namespaces of its own. It is killed when the child is dropped, or when we are.
+    /// namespaces of its own. Unless it is a server that outlives us, it is killed when the child is
+    /// dropped, or when we are.
     fn spawn(
         &self,
         program: &'static str,
         arguments: &[String],
-        input: bool,
+        purpose: Use,
     ) -> Result<Child, DatabaseError> {
         let user = User::from_name(USER).ok().flatten().ok_or(DatabaseError::NoUser)?;
         let log = File::options().create(true).append(true).open(self.log());
@@ -251,8 +302,13 @@ impl Site {
         let from = from.map_err(|error| file("use", &self.folder)(error.into()))?;
         let mut command = Command::new(format!("{PROGRAMS}/{program}"));
         command.args(arguments).env_clear().env("PATH", PROGRAMS).env("LC_ALL", "C.UTF-8");
-        command.stdin(if input { Stdio::piped() } else { Stdio::null() });
-        command.stdout(log).stderr(errors).kill_on_drop(true);
+        let stays = purpose == Use::Server && self.outlives;
+        command.stdin(if purpose == Use::Tool { Stdio::piped() } else { Stdio::null() });
+        command.stdout(log).stderr(errors).kill_on_drop(!stays);
+        if stays {
+            // A Ctrl-C is for us.
+            command.process_group(0);
+        }
         let enter = move || {
             setns(&netns, CloneFlags::CLONE_NEWNET)?;
             unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC)?;
@@ -263,8 +319,10 @@ impl Site {
             setgroups(&[user.gid])?;
             setgid(user.gid)?;
             setuid(user.uid)?;
-            // After the change of user, which would clear it.
-            nix::sys::prctl::set_pdeathsig(Signal::SIGQUIT)?;
+            if !stays {
+                // After the change of user, which would clear it.
+                nix::sys::prctl::set_pdeathsig(Signal::SIGQUIT)?;
+            }
             Ok(())
         };
         // SAFETY: between fork and exec the closure makes system calls on data that were made

@@ -146,7 +146,7 @@ impl Server {
     /// it.
     pub fn shutdown(&self) {
         self.close();
-        self.end_databases();
+        self.end_databases(false);
         if let Some(wire) = &self.wire {
             wire.shutdown();
         }
@@ -156,7 +156,7 @@ impl Server {
     /// databases included, where it outlives this one.
     pub fn leave(&self) {
         self.close();
-        self.leave_databases();
+        self.end_databases(true);
         if let Some(wire) = &self.wire {
             wire.leave();
         }

@@ -47,16 +47,18 @@ impl Server {
         async { drop(join_all(stopped.into_iter().flatten()).await) }
     }
 
-    /// Leaves servers whose data are kept to the next process, and ends the others. Blocks for it;
-    /// not to be called on a thread of the runtime.
-    pub(super) fn leave_databases(&self) {
-        self.end_databases();
+    /// Every database of the records was started: what is left of others goes.
+    pub(super) fn tidy_databases(&self) {
+        if let Some(databases) = self.databases.get() {
+            databases.tidy();
+        }
     }
 
-    /// Ends every server. Blocks for it; not to be called on a thread of the runtime.
-    pub(super) fn end_databases(&self) {
+    /// Ends every server, but with `leave` those that outlive the process. Blocks for it; not to be
+    /// called on a thread of the runtime.
+    pub(super) fn end_databases(&self, leave: bool) {
         if let Some(databases) = self.databases.get() {
-            tokio::runtime::Handle::current().block_on(databases.shutdown());
+            tokio::runtime::Handle::current().block_on(databases.shutdown(leave));
         }
     }
 }

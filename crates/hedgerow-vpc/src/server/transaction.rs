@@ -137,9 +137,11 @@ impl Server {
         let effects = lock(&self.mirror).rebuild();
         Arc::clone(self).carry_out(&effects).await?;
         match &self.wire {
-            Some(wire) => wire.go_live().await.map_err(|error| error.to_string()),
-            None => Ok(()),
+            Some(wire) => wire.go_live().await.map_err(|error| error.to_string())?,
+            None => return Ok(()),
         }
+        self.tidy_databases();
+        Ok(())
     }
 
     /// Leaves a snapshot and no journal.

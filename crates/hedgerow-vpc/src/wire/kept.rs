@@ -13,6 +13,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{WireError, netns};
+use crate::rds;
 
 const ROOT: &str = "/run/hedgerow-vpc";
 
@@ -97,6 +98,9 @@ pub fn sweep(name: &str) -> io::Result<Vec<String>> {
     }
     for part in netns::parts(name)? {
         let full = netns::full_name(name, &part);
+        if part.starts_with("db-") {
+            rds::end_all_in(&netns::path(&full));
+        }
         netns::remove(&full);
         removed.push(full);
     }

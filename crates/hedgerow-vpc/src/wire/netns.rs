@@ -19,7 +19,8 @@ pub(super) fn full_name(name: &str, part: &str) -> String {
     format!("hr.{name}.{part}")
 }
 
-fn path(full: &str) -> PathBuf {
+/// Where the namespace `full` has its name.
+pub(super) fn path(full: &str) -> PathBuf {
     Path::new(DIRECTORY).join(full)
 }
 

@@ -104,6 +104,10 @@ impl Vpc {
         left
     }
 
+    pub fn sweep(&self) {
+        let _ = Command::new(BINARY).args(["sweep", "--name", &self.name]).output();
+    }
+
     pub fn send(&self, action: &str) -> String {
         let body = format!("Action={action}");
         let length = body.len();
@@ -143,7 +147,7 @@ impl Vpc {
 impl Drop for Vpc {
     fn drop(&mut self) {
         self.end(Signal::SIGTERM);
-        let _ = Command::new(BINARY).args(["sweep", "--name", &self.name]).output();
+        self.sweep();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
