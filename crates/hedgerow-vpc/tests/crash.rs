@@ -24,11 +24,11 @@ impl Directory {
         Self(path)
     }
 
-    /// Names of its files, without the lock's.
+    /// Names of the journal's files and snapshots.
     fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).expect("the directory");
         let names = entries.map(|e| e.expect("an entry").file_name().into_string().expect("text"));
-        let mut names: Vec<String> = names.filter(|name| name != "lock").collect();
+        let mut names: Vec<String> = names.filter(|name| name.contains('-')).collect();
         names.sort();
         names
     }
@@ -232,4 +232,76 @@ fn a_directory_has_one_process_and_one_mode() {
     server.end(Signal::SIGKILL);
     let said = refused(&["--name", "crash-mode"]);
     assert!(said.contains("was made with --records-only: start it so"), "{said}");
+}
+
+/// Sends a request as it stands; status and body of the answer.
+fn raw(endpoint: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(endpoint).expect("connect");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\
+         {headers}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("send");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    (status.expect("a status"), body.unwrap_or_default())
+}
+
+#[test]
+fn a_key_stays_bound_and_the_weather_stays_over_kill_9() {
+    const READS: &str = r#"{"Version": "2012-10-17", "Statement":
+        {"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}}"#;
+    let directory = Directory::new("bound");
+    let flags = directory.0.with_extension("json");
+    std::fs::write(&flags, format!(r#"{{"AKIAFLAG": {READS}}}"#)).expect("a file of keys");
+    let path = flags.to_str().expect("a path").to_owned();
+    let creates = |server: &Running, key: &str| {
+        let header = format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential={key}/20260101/us-west-2/ec2/aws4_request, \
+             SignedHeaders=host, Signature=0\r\n"
+        );
+        let (status, body) =
+            raw(server.endpoint, "POST", "/", &header, "Action=CreateVpc&CidrBlock=10.0.0.0/16");
+        (status, element(&body, "Code").to_owned())
+    };
+    let admin = |server: &Running, method: &str, path: &str, body: &str| {
+        raw(server.endpoint, method, path, "", body)
+    };
+    let server = Running::start(&directory.0, &["--records-only", "--iam", &path]);
+    assert_eq!(admin(&server, "PUT", "/_hedgerow/iam/AKIAPUT", READS).0, 204);
+    assert_eq!(admin(&server, "PUT", "/_hedgerow/iam/AKIAGONE", READS).0, 204);
+    assert_eq!(admin(&server, "DELETE", "/_hedgerow/iam/AKIAGONE", "").0, 204);
+    let weather = r#"{"seed": 3, "failures": [{"action": "DescribeVpcs", "code": "Unavailable"}]}"#;
+    assert_eq!(admin(&server, "PUT", "/_hedgerow/weather", weather).0, 204);
+    server.end(Signal::SIGKILL);
+
+    let server = Running::start(&directory.0, &["--records-only"]);
+    let refused = (403, "UnauthorizedOperation".to_owned());
+    for key in ["AKIAPUT", "AKIAFLAG"] {
+        assert_eq!(creates(&server, key), refused, "{key} is bound still");
+    }
+    assert_eq!(creates(&server, "AKIAGONE").0, 200, "an unbound key may do everything");
+    let (status, body) = raw(server.endpoint, "POST", "/", "", "Action=DescribeVpcs");
+    assert_eq!((status, element(&body, "Code")), (503, "Unavailable"), "{body}");
+    assert_eq!(admin(&server, "DELETE", "/_hedgerow/weather", "").0, 204);
+    assert_eq!(admin(&server, "DELETE", "/_hedgerow/iam/AKIAPUT", "").0, 204);
+    server.end(Signal::SIGKILL);
+
+    let server = Running::start(&directory.0, &["--records-only"]);
+    assert_eq!(creates(&server, "AKIAPUT").0, 200);
+    assert_eq!(creates(&server, "AKIAFLAG"), refused);
+    let (status, _) = raw(server.endpoint, "POST", "/", "", "Action=DescribeVpcs");
+    assert_eq!(status, 200, "fair weather");
+    server.end(Signal::SIGKILL);
+    std::fs::write(directory.0.join("settings"), "{").expect("damage");
+    let mut broken = command(&directory.0, &["--records-only"]);
+    let output = broken.stderr(Stdio::piped()).output().expect("run");
+    assert!(!output.status.success(), "no key becomes powerful by damage");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("It says what access keys may do"), "{said}");
+    std::fs::remove_file(flags).expect("remove the file of keys");
 }
