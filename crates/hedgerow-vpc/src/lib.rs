@@ -19,7 +19,7 @@ pub mod effect;
 pub mod iam;
 pub mod journal;
 pub mod query;
-pub(crate) mod rds;
+pub mod rds;
 pub mod server;
 pub mod settings;
 pub mod state;

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use hedgerow_vpc::api::ACTIONS;
 use hedgerow_vpc::iam::Keys;
 use hedgerow_vpc::journal::{self, Journal};
+use hedgerow_vpc::rds;
 use hedgerow_vpc::server::Server;
 use hedgerow_vpc::settings::{Settings, Store};
 use hedgerow_vpc::state::{Quotas, State};
@@ -31,7 +32,8 @@ struct Cli {
 enum Command {
     /// Serve the EC2 API until SIGTERM or Ctrl-C.
     Run(Box<Run>),
-    /// Remove what a `run` of that name left running: namespaces, interfaces, eBPF pins. Records stay.
+    /// Remove what a `run` of that name left running: namespaces, interfaces, eBPF pins, and its
+    /// databases' files unless it had a --state. Records stay.
     Sweep {
         /// Name given to `run`.
         #[arg(long, default_value = "vpc")]
@@ -138,7 +140,7 @@ fn main() -> anyhow::Result<()> {
         Command::Sweep { name } => {
             let removed = sweep(&name).with_context(|| format!("sweep what '{name}' left"))?;
             removed.iter().for_each(|namespace| println!("{namespace}"));
-            Ok(())
+            rds::sweep(&name).with_context(|| format!("remove the databases that '{name}' left"))
         }
         Command::Actions => {
             ACTIONS.iter().for_each(|action| println!("{}", action.name));

@@ -4,8 +4,10 @@ Usage: rds.py ENDPOINT [NAME]: with the name of a VPC process that has a wire, d
 """
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 
 from botocore.exceptions import WaiterError
@@ -83,11 +85,17 @@ def described():
 
 
 def psql(instance, host, statement):
+    """psql in an instance, which asks the VPC's DNS for names."""
     namespace = f"/run/netns/hr.{name}.{instance}"
-    return subprocess.run(
-        ["nsenter", f"--net={namespace}", "psql", "-tA",
-         f"host={host} port=5432 user=keeper dbname=orders connect_timeout=2", "-c", statement],
-        env={**os.environ, "PGPASSWORD": "hedge-row-1"}, capture_output=True, text=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write("nameserver 169.254.169.253\n")
+        file.flush()
+        inside = f'mount --bind {file.name} /etc/resolv.conf && exec psql "$@"'
+        return subprocess.run(
+            ["nsenter", f"--net={namespace}", "unshare", "--mount", "sh", "-c", inside, "psql",
+             "-tA", f"host={host} port=5432 user=keeper dbname=orders connect_timeout=2",
+             "-c", statement],
+            env={**os.environ, "PGPASSWORD": "hedge-row-1"}, capture_output=True, text=True)
 
 
 if name is None:
@@ -100,21 +108,45 @@ if name is None:
 else:
     run = ec2.run_instances(ImageId="ami-1", InstanceType="m5.large", MinCount=1, MaxCount=1,
                             SubnetId=subnets[0], SecurityGroupIds=[app])
-    client = run["Instances"][0]["InstanceId"]
+    tester = run["Instances"][0]["InstanceId"]
     rds.get_waiter("db_instance_available").wait(
         DBInstanceIdentifier="orders", WaiterConfig={"Delay": 1, "MaxAttempts": 90})
     address = described()["Endpoint"]["Address"]
     assert described()["Endpoint"]["Port"] == 5432
-    assert address == interface["PrivateIpAddress"]
-    shut = psql(client, address, "select 1")
+    assert re.fullmatch(r"orders\.c[0-9a-z]{11}\.us-west-2\.rds\.amazonaws\.com", address), address
+    shut = psql(tester, address, "select 1")
     assert shut.returncode != 0 and "timeout" in shut.stderr, shut
     rule = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432,
             "UserIdGroupPairs": [{"GroupId": app}]}
     ec2.authorize_security_group_ingress(GroupId=db, IpPermissions=[rule])
-    seen = psql(client, address, "select current_user, current_database(), "
+    seen = psql(tester, address, "select current_user, current_database(), "
                                  "current_setting('server_version_num')::int / 10000")
     assert seen.stdout.strip() == "keeper|orders|15", seen
-    print(f"{client} reached {address}: {seen.stdout.strip()}")
+    print(f"{tester} reached {address}: {seen.stdout.strip()}")
+
+# Filters.
+def found(**wanted):
+    filters = [{"Name": n.replace("_", "-"), "Values": v} for n, v in wanted.items()]
+    databases = rds.describe_db_instances(Filters=filters)["DBInstances"]
+    return [d["DBInstanceIdentifier"] for d in databases]
+
+
+assert found(db_instance_id=["ORDERS", "x"], engine=["postgres"]) == ["orders"]
+assert found(db_instance_id=[made["DBInstanceArn"]]) == ["orders"]
+assert found(dbi_resource_id=[made["DbiResourceId"]]) == ["orders"]
+assert found(db_instance_id=["x"]) == found(engine=["mysql"]) == found(domain=["d"]) == []
+refused("InvalidParameterValue", rds.describe_db_instances,
+        Filters=[{"Name": "colour", "Values": ["red"]}])
+
+# Without a subnet group it is in the default VPC, and protected while it is said to be.
+other = client("rds", "eu-west-1")
+made = other.create_db_instance(
+    DBInstanceIdentifier="other", DBInstanceClass="db.t3.micro", Engine="postgres",
+    AllocatedStorage=20, MasterUsername="keeper", MasterUserPassword="hedge-row-1",
+    DeletionProtection=True)["DBInstance"]
+assert made["DBSubnetGroup"]["DBSubnetGroupName"] == "default" and made["DeletionProtection"]
+refused("InvalidParameterCombination", other.delete_db_instance, DBInstanceIdentifier="other",
+        SkipFinalSnapshot=True)
 
 gone = rds.delete_db_instance(DBInstanceIdentifier="orders", SkipFinalSnapshot=True)["DBInstance"]
 assert gone["DBInstanceStatus"] == "deleting"

@@ -3,13 +3,11 @@
 //! ```text
 //!   demo ── tutorial   the story: commands as a user would type them, and what is expected
 //!             │ ── shell      prints a command, runs exactly it, keeps its output
-//!             │ ── database   PostgreSQL on an instance, as a managed database would run it
 //!             └─ findings     expected against seen
 //! ```
 //!
 //! The lab is taken down at the end, also after a failure and on Ctrl-C, unless `--keep` is given.
 
-mod database;
 mod findings;
 mod shell;
 mod tutorial;
@@ -20,13 +18,16 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::lab;
 use crate::lab::process::{self, Process};
 use crate::lab::state::{LabName, cache_dir};
 use findings::Findings;
 use shell::Shell;
+
+/// The server that `aws rds create-db-instance` starts: Debian 12's.
+const POSTGRES: &str = "/usr/lib/postgresql/15/bin/postgres";
 
 /// Arguments of `hedgerow demo`.
 #[derive(Debug, Args)]
@@ -43,25 +44,6 @@ pub struct DemoArgs {
     /// Loopback port of the lab's Kubernetes API
     #[arg(long, default_value_t = 6443)]
     api_port: u16,
-    #[command(subcommand)]
-    part: Option<Part>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Part {
-    /// Start PostgreSQL inside an instance of the lab (one step of the demo)
-    Database {
-        /// The instance, `i-…`
-        instance: String,
-        /// Its address in the VPC
-        address: std::net::Ipv4Addr,
-        /// The lab
-        #[arg(long, env = "HEDGEROW_LAB")]
-        lab: LabName,
-        /// Password of the user `postgres`
-        #[arg(long)]
-        password: String,
-    },
 }
 
 impl DemoArgs {
@@ -84,14 +66,10 @@ impl DemoArgs {
 /// # Errors
 /// When a command of the tutorial fails, or the lab cannot be started or removed.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
-    if let Some(Part::Database { instance, address, lab, password }) = &args.part {
-        database::start(lab, instance, *address, password)?;
-        return Ok(ExitCode::SUCCESS);
-    }
     if process::recorded(&args.name.dir()).iter().any(Process::alive) {
         bail!("a lab named '{0}' is up; stop it first: hedgerow lab down --name {0}", args.name);
     }
-    if !database::installed() {
+    if !Path::new(POSTGRES).exists() {
         bail!("PostgreSQL 15 is not installed; `make setup` installs it");
     }
     shell::catch_signals()?;

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::Found;
 use crate::state::instance::primary;
-use crate::state::rds::Database;
+use crate::state::rds;
 use crate::state::vpc::Vpc;
 use crate::state::{Region, State};
 
@@ -76,22 +76,15 @@ fn of_instance(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
 
 /// Names of databases, which every VPC of the region can resolve.
 fn of_database(region: &Region, name: &str) -> Option<Found> {
-    let zone = format!("{}.rds.amazonaws.com", region.name());
-    name.strip_suffix(zone.as_str())?.strip_suffix('.')?;
-    let mut databases = region.databases.values();
-    let found = databases.find(|database| database_name(region, database) == name);
+    let zone = rds::zone(region.name());
+    let label = name.strip_suffix(zone.as_str())?.strip_suffix('.')?;
+    let id = label.split('.').next().unwrap_or_default();
+    let found = region.databases.get(id).filter(|_| rds::endpoint(region.name(), id) == name);
     let interface = found.and_then(|database| region.interfaces.get(&database.interface));
     Some(match interface {
         Some(interface) => Found::Addresses(vec![interface.primary()]),
         None => Found::Absent { zone },
     })
-}
-
-/// The name of a database's endpoint: `ID.…us-west-2.rds.amazonaws.com`.
-fn database_name(region: &Region, database: &Database) -> String {
-    let unique = database.resource.trim_start_matches("db-");
-    let name = format!("{}.{unique}.{}.rds.amazonaws.com", database.id, region.name());
-    name.to_ascii_lowercase()
 }
 
 /// What instances' names in the region end with; us-east-1 is older than regional names.

@@ -10,6 +10,7 @@ mod process;
 mod server;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +33,23 @@ pub(crate) struct Config {
 
 /// What became of a server: region, namespace, status.
 pub(crate) type News = (String, String, Status);
+
+/// Where the databases of a process without `--state` have their files.
+pub(crate) fn temporary_folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("hedgerow-{name}-databases"))
+}
+
+/// Removes the files that a killed process of that name, without `--state`, left of its databases.
+/// An absent folder is an empty one.
+///
+/// # Errors
+/// When the folder cannot be removed.
+pub fn sweep(name: &str) -> io::Result<()> {
+    match std::fs::remove_dir_all(temporary_folder(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
 
 /// One thing asked of the supervisor.
 enum Command {

@@ -11,14 +11,14 @@ use tokio::sync::mpsc;
 use super::Server;
 use crate::api::envelope::Api;
 use crate::effect::Effect;
-use crate::rds::{Config, Databases, News};
+use crate::rds::{self, Config, Databases, News};
 
 impl Server {
     /// From now on databases have servers, or are `stopped` where only records are kept. To be
     /// called once, inside the runtime, before the machine is rebuilt. `name` is the VPC process's;
     /// data survive the process in the folder `state`, if one is given.
     pub fn run_databases(self: &Arc<Self>, name: &str, state: Option<&Path>) {
-        let temporary = || std::env::temp_dir().join(format!("hedgerow-{name}-databases"));
+        let temporary = || rds::temporary_folder(name);
         let config = self.wire.as_ref().map(|_| Config {
             name: name.to_owned(),
             folder: state.map_or_else(temporary, |state| state.join("databases")),

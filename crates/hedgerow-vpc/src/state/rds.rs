@@ -35,6 +35,9 @@ pub struct Database {
     /// Seconds since 1970.
     pub(crate) created: u64,
     pub(crate) status: Status,
+    /// Whether DeleteDBInstance is refused.
+    #[serde(default)]
+    pub(crate) protected: bool,
 }
 
 /// What its server does, as far as the API was told.
@@ -94,6 +97,32 @@ impl Region {
     }
 }
 
+/// The name of a database's endpoint, `ID.HASH.us-west-2.rds.amazonaws.com`; the VPCs' DNS knows it.
+pub(crate) fn endpoint(region: &str, id: &str) -> String {
+    format!("{id}.{}.{}", customer(region), zone(region))
+}
+
+/// What the endpoints in a region end with.
+pub(crate) fn zone(region: &str) -> String {
+    format!("{region}.rds.amazonaws.com")
+}
+
+/// The part of an endpoint's name that an account has in a region: `c` and eleven letters and
+/// digits, the same for all its databases.
+fn customer(region: &str) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    // FNV-1a, 64 bits: eleven digits of base 36 hold 56 of them.
+    let hash = ACCOUNT.bytes().chain(region.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let digits = (0..11).scan(hash, |rest, _| {
+        let digit = DIGITS[(*rest % 36) as usize];
+        *rest /= 36;
+        Some(char::from(digit))
+    });
+    std::iter::once('c').chain(digits).collect()
+}
+
 /// Makes a checked database: its interface, plugged into a namespace of its own, and its server.
 pub(super) fn make(cx: &mut Context<'_>, database: Database) {
     let namespace = database.resource.clone();
@@ -137,6 +166,11 @@ pub(crate) fn delete(
     if request.final_snapshot.is_some() || !request.skip_final_snapshot {
         let message = "Snapshots are not built here: delete with SkipFinalSnapshot and without \
                        FinalDBSnapshotIdentifier.";
+        return Err(Ec2Error::new("InvalidParameterCombination", message));
+    }
+    if database.protected {
+        let message = "Cannot delete protected DB Instance, please disable deletion protection and \
+                       try again.";
         return Err(Ec2Error::new("InvalidParameterCombination", message));
     }
     let answer = cx.region.database_answer(&database, "deleting");

@@ -58,8 +58,22 @@ pub(crate) struct CreateDatabase {
     _backups: Option<u32>,
     #[serde(rename = "AutoMinorVersionUpgrade")]
     _upgrade: Option<bool>,
-    #[serde(rename = "DeletionProtection")]
-    _protection: Option<bool>,
+    #[serde(default)]
+    deletion_protection: bool,
+    #[serde(rename = "MaxAllocatedStorage")]
+    _most_storage: Option<u32>,
+    #[serde(rename = "Iops")]
+    _iops: Option<u32>,
+    #[serde(rename = "LicenseModel")]
+    _licence: Option<String>,
+    #[serde(rename = "MonitoringInterval")]
+    _monitoring: Option<u32>,
+    #[serde(rename = "EnablePerformanceInsights")]
+    _insights: Option<bool>,
+    #[serde(rename = "PreferredBackupWindow")]
+    _backup_window: Option<String>,
+    #[serde(rename = "PreferredMaintenanceWindow")]
+    _maintenance_window: Option<String>,
     #[serde(rename = "CopyTagsToSnapshot")]
     _copy_tags: Option<IgnoredAny>,
 }
@@ -188,14 +202,15 @@ pub(crate) fn create(
     if cx.region.databases.contains_key(&id) {
         return Err(Ec2Error::new("DBInstanceAlreadyExists", "DB instance already exists"));
     }
-    let Some(name) = &request.subnet_group else {
-        let message = "DBSubnetGroupName must be given: there is no default subnet group here";
-        return Err(Ec2Error::new("DBSubnetGroupNotFoundFault", message));
+    let group = match &request.subnet_group {
+        Some(name) => rds_subnet_group::find(cx.region, name)?.clone(),
+        None => rds_subnet_group::of_default_vpc(cx.region)?,
     };
-    let group = rds_subnet_group::find(cx.region, name)?;
-    let subnet = subnet(cx.region, &request, group)?;
+    let subnet = subnet(cx.region, &request, &group)?;
     let groups = groups(cx.region, cx.quotas, &group.vpc, &request.vpc_security_group_ids.list)?;
     let (subnet, subnet_group) = (subnet.id.clone(), group.name.clone());
+    // The default one is made on first use.
+    cx.region.subnet_groups.entry(subnet_group.clone()).or_insert(group);
     let new = NewInterface {
         description: "RDSNetworkInterface".to_owned(),
         requester: Some("amazon-rds".to_owned()),
@@ -216,6 +231,7 @@ pub(crate) fn create(
         tags: request.tags.map(),
         created: cx.now.0,
         status: Status::Creating,
+        protected: request.deletion_protection,
     };
     let id = database.id.clone();
     make(cx, database);

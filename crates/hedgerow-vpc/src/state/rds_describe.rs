@@ -1,8 +1,10 @@
 //! Databases in answers, and DescribeDBInstances.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::rds::{Database, Status, arn, find};
+use super::rds::{Database, Status, arn, endpoint, find};
 use super::rds_create::ENGINE_VERSION;
 use super::rds_subnet_group::{Members, SubnetGroupItem, TagItem, page, tag_items};
 use super::time::Timestamp;
@@ -42,6 +44,7 @@ struct DatabaseItem {
     #[serde(rename = "MultiAZ")]
     multi_zone: bool,
     publicly_accessible: bool,
+    deletion_protection: bool,
     dbi_resource_id: String,
     #[serde(rename = "DBInstanceArn")]
     arn: String,
@@ -51,7 +54,7 @@ struct DatabaseItem {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct EndpointItem {
-    /// The private address itself: no resolver outside of the VPC would know a name.
+    /// A name that the VPCs' DNS knows.
     address: String,
     port: u16,
 }
@@ -75,7 +78,7 @@ impl Region {
     fn database_item(&self, database: &Database, status: &'static str) -> DatabaseItem {
         let interface = &self.interfaces[&database.interface];
         let endpoint =
-            EndpointItem { address: interface.primary().to_string(), port: database.port };
+            EndpointItem { address: endpoint(&self.name, &database.id), port: database.port };
         let group = |id: &String| GroupItem { vpc_security_group_id: id.clone(), status: "active" };
         let subnet_group = self.subnet_groups.get(&database.subnet_group);
         DatabaseItem {
@@ -97,6 +100,7 @@ impl Region {
             subnet_group: subnet_group.map(|group| self.subnet_group_item(group)),
             multi_zone: false,
             publicly_accessible: false,
+            deletion_protection: database.protected,
             dbi_resource_id: database.resource.clone(),
             arn: arn(&self.name, &database.id),
             tag_list: tag_items(&database.tags),
@@ -110,8 +114,57 @@ impl Region {
 pub(crate) struct DescribeDatabases {
     #[serde(rename = "DBInstanceIdentifier")]
     id: Option<String>,
+    #[serde(default)]
+    filters: Filters,
     max_records: Option<usize>,
     marker: Option<String>,
+}
+
+/// The list `Filters.Filter.1` of requests.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filters {
+    #[serde(default, rename = "Filter", alias = "member")]
+    list: Vec<Filter>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Filter {
+    name: String,
+    #[serde(default)]
+    values: Values,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Values {
+    #[serde(default, rename = "Value", alias = "member")]
+    list: Vec<String>,
+}
+
+impl Filter {
+    /// Whether the database is wanted. There are no clusters and no domains here.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue` for a name that DescribeDBInstances does not have.
+    fn wants(&self, region: &str, database: &Database) -> Result<bool, Ec2Error> {
+        let wanted = |text: &str| self.values.list.iter().any(|value| value == text);
+        match self.name.as_str() {
+            "db-instance-id" => Ok(self
+                .values
+                .list
+                .iter()
+                .any(|id| id.eq_ignore_ascii_case(&database.id) || *id == arn(region, &database.id))),
+            "dbi-resource-id" => Ok(wanted(&database.resource)),
+            "engine" => Ok(wanted("postgres")),
+            "db-cluster-id" | "domain" => Ok(false),
+            other => {
+                let message = format!("Unrecognized filter name: {other}");
+                Err(Ec2Error::new("InvalidParameterValue", message))
+            }
+        }
+    }
 }
 
 /// Answer of DescribeDBInstances.
@@ -128,11 +181,22 @@ pub(crate) fn describe(
     request: DescribeDatabases,
 ) -> Result<DatabaseSet, Ec2Error> {
     let region = &*cx.region;
-    let (databases, marker) = match &request.id {
-        Some(id) => (vec![find(region, id)?], None),
-        None => page(&region.databases, request.max_records, request.marker.as_deref())?,
-    };
-    let item = |database: &Database| region.database_item(database, database.status.name());
+    if let Some(id) = &request.id {
+        find(region, id)?;
+    }
+    let mut wanted = BTreeMap::new();
+    for (id, database) in &region.databases {
+        let named = request.id.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(id));
+        let mut all = named;
+        for filter in &request.filters.list {
+            all &= filter.wants(&region.name, database)?;
+        }
+        if all {
+            wanted.insert(id.clone(), database);
+        }
+    }
+    let (databases, marker) = page(&wanted, request.max_records, request.marker.as_deref())?;
+    let item = |database: &&Database| region.database_item(database, database.status.name());
     let items = databases.into_iter().map(item).collect();
     Ok(DatabaseSet { databases: Members("DBInstance", items), marker })
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{ACCOUNT, Context, Region};
 use crate::api::error::Ec2Error;
 
+/// The name of the group that RDS makes of the default VPC, and nobody else may use.
+const DEFAULT: &str = "default";
+
 /// A DB subnet group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetGroup {
@@ -125,6 +128,28 @@ pub(crate) fn find<'r>(region: &'r Region, name: &str) -> Result<&'r SubnetGroup
     })
 }
 
+/// The group of databases that name none: the default VPC's default subnets.
+///
+/// # Errors
+/// `InvalidSubnet` where there are not enough of them.
+pub(crate) fn of_default_vpc(region: &Region) -> Result<SubnetGroup, Ec2Error> {
+    if let Some(group) = region.subnet_groups.get(DEFAULT) {
+        return Ok(group.clone());
+    }
+    let missing = || {
+        let message = "No default subnet detected in VPC. Please contact AWS Support to recreate \
+                       the default Subnets.";
+        Ec2Error::new("InvalidSubnet", message)
+    };
+    let vpc = region.default_vpc().ok_or_else(missing)?;
+    let subnets = region.subnets.values();
+    let subnets = subnets.filter(|subnet| subnet.vpc == vpc.id && subnet.default_for_zone);
+    let subnets: Vec<String> = subnets.map(|subnet| subnet.id.clone()).collect();
+    let vpc = check_subnets(region, &subnets).map_err(|_| missing())?;
+    let (name, description) = (DEFAULT.to_owned(), DEFAULT.to_owned());
+    Ok(SubnetGroup { name, description, vpc, subnets, tags: BTreeMap::new() })
+}
+
 /// The list `SubnetIds.SubnetIdentifier.1` of requests.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -158,7 +183,7 @@ pub(crate) struct SubnetGroupAnswer {
 fn check_name(name: &str) -> Result<(), Ec2Error> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ' ');
     let good = (1..=255).contains(&name.len()) && name.chars().all(fits);
-    if good && !name.eq_ignore_ascii_case("default") {
+    if good && !name.eq_ignore_ascii_case(DEFAULT) {
         return Ok(());
     }
     let message = format!("The parameter DBSubnetGroupName is not a valid name: '{name}'.");

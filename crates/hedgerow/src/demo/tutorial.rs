@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::findings::Findings;
 use super::shell::Shell;
@@ -27,6 +27,7 @@ pub fn tell(shell: &mut Shell, lab_up: &str, findings: &mut Findings) -> Result<
     database(shell)?;
     switch_on(shell)?;
     policy(shell)?;
+    database_endpoint(shell)?;
     pods(shell, findings)?;
     what_the_cluster_says(shell, findings)?;
     what_the_vpc_says(shell, findings)?;
@@ -74,21 +75,36 @@ fn groups(shell: &mut Shell) -> Result<()> {
     Ok(())
 }
 
-fn database(shell: &mut Shell) -> Result<()> {
-    shell.tell("PostgreSQL on an instance in a private subnet, behind the database group");
-    shell.assign(
-        "DB",
-        "aws ec2 run-instances --image-id ami-0database --instance-type t3.medium \
-         --subnet-id ${SUBNET_IDS##* } --security-group-ids $DB_SG \
-         --query 'Instances[0].[InstanceId, PrivateIpAddress]' --output text",
+/// Asked for here, needed by the pods: RDS makes it meanwhile.
+fn database(shell: &Shell) -> Result<()> {
+    shell.tell("A PostgreSQL database of RDS in the private subnets, behind the database group");
+    shell.run(
+        "aws rds create-db-subnet-group --db-subnet-group-name private \
+         --db-subnet-group-description private --subnet-ids $SUBNET_IDS \
+         --query DBSubnetGroup.SubnetGroupStatus --output text",
     )?;
-    let Some((instance, address)) = shell.variable("DB").split_once(char::is_whitespace) else {
-        bail!("run-instances said {:?}, not an id and an address", shell.variable("DB"));
-    };
-    let (instance, address) = (instance.to_owned(), address.trim().to_owned());
-    shell.run(&format!("hedgerow demo database {instance} {address} --password tutorial"))?;
-    shell.set("DB_HOST", &address);
-    shell.run("kubectl create secret generic database --from-literal=HOST=$DB_HOST --from-literal=PASSWORD=tutorial")?;
+    shell.run(
+        "aws rds create-db-instance --db-instance-identifier tutorial --engine postgres \
+         --db-instance-class db.t3.micro --allocated-storage 20 --db-subnet-group-name private \
+         --vpc-security-group-ids $DB_SG --master-username postgres \
+         --master-user-password hedge-row-1 --no-publicly-accessible \
+         --query DBInstance.DBInstanceStatus --output text",
+    )?;
+    Ok(())
+}
+
+fn database_endpoint(shell: &mut Shell) -> Result<()> {
+    shell.tell("The database's endpoint is a name that the VPC's DNS knows");
+    let status = "aws rds describe-db-instances --db-instance-identifier tutorial \
+                  --query 'DBInstances[].DBInstanceStatus' --output text";
+    shell.until(status, PATIENCE, |seen| seen.text != "creating")?;
+    shell.run(status)?;
+    shell.assign(
+        "DB_HOST",
+        "aws rds describe-db-instances --db-instance-identifier tutorial \
+         --query 'DBInstances[0].Endpoint.Address' --output text",
+    )?;
+    shell.run("kubectl create secret generic database --from-literal=HOST=$DB_HOST --from-literal=PASSWORD=hedge-row-1")?;
     Ok(())
 }
 
@@ -168,7 +184,12 @@ fn what_the_cluster_says(shell: &mut Shell, findings: &mut Findings) -> Result<(
 fn what_the_vpc_says(shell: &mut Shell, findings: &mut Findings) -> Result<()> {
     shell.tell("What the VPC says of the second: the flow log names the drop");
     shell.assign("POD_IP", "kubectl get pod postgres-test-no-sa -o jsonpath='{.status.podIP}'")?;
-    let search = "grep \"$POD_IP $DB_HOST .* 5432 .* REJECT\" $FLOW_LOG | tail -n 1";
+    shell.assign(
+        "DB_IP",
+        "aws ec2 describe-network-interfaces --filters Name=description,Values=RDSNetworkInterface \
+         --query 'NetworkInterfaces[0].PrivateIpAddress' --output text",
+    )?;
+    let search = "grep \"$POD_IP $DB_IP .* 5432 .* REJECT\" $FLOW_LOG | tail -n 1";
     // If none comes, the table says so.
     let _ = shell.until(search, SOON, |seen| !seen.text.is_empty());
     let line = shell.run(search)?;

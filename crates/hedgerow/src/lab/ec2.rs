@@ -88,6 +88,12 @@ impl Ec2 {
         self.call("CreateVpc", params).await?.text("vpcId")
     }
 
+    /// Gives instances of a VPC names in its DNS, as EKS requires.
+    pub async fn enable_dns_hostnames(&self, vpc: &str) -> Result<(), Ec2Error> {
+        let params = vec![param("VpcId", vpc), param("EnableDnsHostnames.Value", "true")];
+        self.call("ModifyVpcAttribute", params).await.map(drop)
+    }
+
     /// Makes a subnet.
     pub async fn create_subnet(
         &self,

@@ -16,7 +16,7 @@ use super::pki::{self, ClusterPki, Subject, client};
 use super::preflight::{CNI_PLUGINS, Tools};
 use super::process::{Process, clean_environment, log_file, open_netns, record};
 use super::state::{Instance, LabDir, LabName};
-use super::{DNS_ADDRESS, REGION, cgroup};
+use super::{DNS_ADDRESS, DNS_IN_VPC, REGION, cgroup};
 
 /// The sandbox image, as Kubernetes 1.34 names it.
 pub const PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10.1";
@@ -134,8 +134,8 @@ fn prepare(
     pki::write(&config.join("kubelet.json"), &kubelet_config(lab, node)?.to_string())?;
     pki::write(&config.join("kube-proxy.json"), &kube_proxy_config(node).to_string())?;
     pki::write(&config.join("labels"), &kubelet_labels(node))?;
-    // Keeps the machine's name servers and search list out of the pods.
-    pki::write(&config.join("resolv.conf"), "")?;
+    // For pods that use the node's resolver, such as CoreDNS.
+    pki::write(&config.join("resolv.conf"), &resolv_conf())?;
     prepare_etc(&folder.join("etc"), node)?;
     copy_cni_plugins(&folder.join("opt/cni/bin"))
 }
@@ -146,9 +146,16 @@ fn prepare_etc(etc: &Path, node: &Instance) -> Result<()> {
     make(&etc.join("cni/net.d"))?;
     let hosts = format!("127.0.0.1 localhost\n{} {}\n", node.address, node.name);
     fs::write(etc.join("hosts"), hosts).context("writing the node's /etc/hosts")?;
+    fs::write(etc.join("resolv.conf"), resolv_conf())
+        .context("writing the node's /etc/resolv.conf")?;
     let digest = sha2::Sha256::digest(node.id.as_bytes());
     let id: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     fs::write(etc.join("machine-id"), id + "\n").context("writing the node's /etc/machine-id")
+}
+
+/// As DHCP tells an instance: the VPC's DNS, and the region's domain.
+fn resolv_conf() -> String {
+    format!("search {REGION}.compute.internal\nnameserver {DNS_IN_VPC}\n")
 }
 
 /// Copies, and does not link: what is installed on a node must not change the machine's plugins.

@@ -140,13 +140,15 @@ async fn bring_up(
 }
 
 fn start_vpc(dir: &LabDir, name: &LabName, args: &UpArgs, tools: &Tools) -> Result<Process> {
-    let args = vec![
+    let mut words = vec![
         "run".to_owned(),
         format!("--name={name}"),
         format!("--listen=127.0.0.1:{}", args.ec2_port),
         format!("--flow-log={}", dir.flow_log().display()),
     ];
-    start(dir, Start { component: down::VPC, program: tools.vpc.clone(), args, netns: None })
+    words.extend(args.dns_forward.iter().map(|resolver| format!("--dns-forward={resolver}")));
+    let program = tools.vpc.clone();
+    start(dir, Start { component: down::VPC, program, args: words, netns: None })
 }
 
 async fn wait_for_port(
@@ -169,6 +171,7 @@ async fn make_instances(name: &LabName, args: &UpArgs, tools: &Tools) -> Result<
     let owned = format!("kubernetes.io/cluster/{name}");
     let tag = (owned.as_str(), "owned");
     let vpc_id = ec2.create_vpc(VPC_BLOCK, &[("Name", &text), tag]).await?;
+    ec2.enable_dns_hostnames(&vpc_id).await?;
     let mut subnets: Vec<Subnet> = Vec::new();
     for (suffix, block) in SUBNETS {
         let zone = format!("{REGION}{suffix}");
