@@ -206,6 +206,64 @@ fn metadata_inside_an_instance() {
     check_tokens(&vpc, &i);
 }
 
+/// A PUT from this machine that succeeds.
+fn admin(vpc: &Vpc, path: &str, contents: &str) {
+    let request = format!(
+        "PUT /_hedgerow/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: \
+         {}\r\n\r\n{contents}",
+        contents.len()
+    );
+    let answer = exchange(vpc.endpoint, &request).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+}
+
+/// botocore in an instance finds the role's keys, and the API knows whose they are.
+#[test]
+fn an_instances_keys_are_judged_by_its_role() {
+    let vpc = Vpc::start(&[]);
+    let network = network(&vpc);
+    let i = instance(&vpc, &network, &network.closed, "10.0.1.10", "&IamInstanceProfile.Name=node");
+    let said = |i: &str| {
+        let script = format!("{}/tests/role.py", env!("CARGO_MANIFEST_DIR"));
+        let run = vpc.inside(i, || running::python().arg(script).output().expect("run Python"));
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8_lossy(&run.stdout).into_owned()
+    };
+    let arn = format!("arn:aws:sts::123456789012:assumed-role/node/{i} {i}\n");
+    assert_eq!(said(&i), format!("{arn}ok ok ok ok\n"), "an unbound role may do everything");
+    let policy = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow",
+        "Action":["ec2:DescribeVpcs","rds:*"],"Resource":"*"}}"#;
+    admin(&vpc, "iam/role/node", policy);
+    let bound = format!("{arn}ok UnauthorizedOperation AccessDeniedException ok\n");
+    assert_eq!(said(&i), bound);
+
+    let keys = vpc.inside(&i, || {
+        let token = "x-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
+        let token = metadata("PUT", "api/token", token);
+        let header = format!("x-aws-ec2-metadata-token: {}\r\n", body(&token));
+        metadata("GET", "meta-data/iam/security-credentials/node", &header)
+    });
+    let keys: serde_json::Value = serde_json::from_str(body(&keys)).expect("JSON");
+    let ask = |key: &str, token: &str| {
+        let body = "Action=DescribeVpcs";
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential={key}/20260101/us-west-2/ec2/aws4_request\r\n\
+             X-Amz-Security-Token: {token}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = exchange(vpc.endpoint, &request).expect("an answer");
+        let code = answer.split("<Code>").nth(1).and_then(|rest| rest.split('<').next());
+        (status(&answer).to_owned(), code.unwrap_or_default().to_owned())
+    };
+    let (key, token) = (keys["AccessKeyId"].as_str(), keys["Token"].as_str());
+    let (key, token) = (key.expect("a key"), token.expect("a token"));
+    let pair = |status: &str, code: &str| (status.to_owned(), code.to_owned());
+    assert_eq!(ask(key, token), pair("200", ""));
+    assert_eq!(ask(key, "another"), pair("401", "AuthFailure"));
+    assert_eq!(ask("ASIANEVERISSUED", token), pair("401", "AuthFailure"));
+}
+
 fn check_tokens(vpc: &Vpc, i: &str) {
     let put = |headers: &str| vpc.inside(i, || metadata("PUT", "api/token", headers));
     let life = |seconds: &str| format!("x-aws-ec2-metadata-token-ttl-seconds: {seconds}\r\n");

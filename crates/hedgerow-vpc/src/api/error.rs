@@ -33,7 +33,13 @@ impl Ec2Error {
     pub fn status(&self) -> u16 {
         match self.code {
             "DryRunOperation" => 412,
-            "UnauthorizedOperation" => 403,
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidClientTokenId"
+            | "UnauthorizedOperation"
+            | "UnrecognizedClientException" => 403,
             "AuthFailure" => 401,
             "ResourceNotFoundException" | "DBInstanceNotFound" | "DBSubnetGroupNotFoundFault" => {
                 404

@@ -20,7 +20,7 @@ use crate::journal::{self, Entry};
 use crate::query::params::Node;
 use crate::state::route_table::follow_interfaces;
 use crate::state::time::Timestamp;
-use crate::state::{Context, State};
+use crate::state::{Context, Principal, State};
 use envelope::Api;
 use error::Ec2Error;
 pub use table::ACTIONS;
@@ -126,6 +126,18 @@ const PROTOCOL_PARAMETERS: &[&str] = &[
 
 /// Answers a form body on behalf of a region: parses, decides, changes `state`.
 pub fn answer(state: &mut State, region: &str, body: &[u8], now: Timestamp) -> Outcome {
+    answer_to(&Principal::User, state, region, body, now)
+}
+
+/// As [`answer`], to this principal. What changes `state` does not depend on who asks: the journal
+/// does not know.
+pub fn answer_to(
+    caller: &Principal,
+    state: &mut State,
+    region: &str,
+    body: &[u8],
+    now: Timestamp,
+) -> Outcome {
     let mut outcome = Outcome {
         action: String::new(),
         api: Api::Ec2,
@@ -134,7 +146,7 @@ pub fn answer(state: &mut State, region: &str, body: &[u8], now: Timestamp) -> O
         remembered: None,
     };
     let mint = state.mint_position();
-    outcome.result = decide(state, region, body, now, &mut outcome);
+    outcome.result = decide(caller, state, region, body, now, &mut outcome);
     if outcome.changes() {
         state.note(|| Entry {
             kind: journal::Kind::Request,
@@ -149,6 +161,7 @@ pub fn answer(state: &mut State, region: &str, body: &[u8], now: Timestamp) -> O
 }
 
 fn decide(
+    caller: &Principal,
     state: &mut State,
     region: &str,
     body: &[u8],
@@ -176,6 +189,7 @@ fn decide(
         Some(other) => return Err(Ec2Error::value("DryRun", other, "Expected true or false.")),
     }
     let mut context = state.context(region, now);
+    context.caller = caller.clone();
     let token = node.children.get("ClientToken").filter(|_| action.idempotent);
     let token = token.and_then(|token| token.value.clone()).filter(|token| !token.is_empty());
     outcome.remembered = token.clone().map(|token| (action.name, token));

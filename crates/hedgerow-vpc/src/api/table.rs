@@ -8,7 +8,7 @@ use crate::state::{
     identity, instance_attribute, instance_describe, instance_power, instance_status,
     instance_types, interface, interface_address, interface_describe, interface_modify, launch,
     nat_gateway, network_acl, network_acl_entry, permission, prefix_list, prefix_list_describe,
-    prefix_list_modify, rds, rds_create, rds_describe, rds_subnet_group, route_table,
+    prefix_list_modify, rds, rds_create, rds_describe, rds_subnet_group, role_keys, route_table,
     route_table_describe, route_table_routes, rule_actions, rule_modify, subnet, tags, trunk, vpc,
     vpc_block, vpc_default, vpc_tenancy, zone,
 };
@@ -168,5 +168,7 @@ actions! {
     Rds DescribeDBInstances(rds_describe::DescribeDatabases) => rds_describe::describe;
     Rds DescribeDBSubnetGroups(rds_subnet_group::DescribeSubnetGroups) => rds_subnet_group::describe;
     Rds PutLabDatabaseStatus(rds::PutStatus) => rds::put_status, lab;
+    Ec2 IssueLabRoleKeys(role_keys::IssueRoleKeys) => role_keys::issue, lab;
+    Sts DecodeAuthorizationMessage(identity::DecodeMessage) => identity::decode;
     Sts GetCallerIdentity(identity::GetCallerIdentity) => identity::get;
 }

@@ -1,4 +1,4 @@
-//! IAM: which calls an access key may make.
+//! IAM: which calls an access key, or a role, may make.
 //!
 //! ```text
 //!   form body ──touched──► Requests (action, resources with tags and VPC, context)   reads the state
@@ -6,8 +6,8 @@
 //!   decide(Document, Request) ──► Decision ──refusal──► UnauthorizedOperation
 //! ```
 //!
-//! A key that is bound to no document may do everything. For a bound key everything is refused that
-//! no statement allows, and a `Deny` that fits wins over every `Allow` (IAM User Guide, "Policy
+//! A key or role that is bound to no document may do everything. For a bound one everything is
+//! refused that no statement allows, and a `Deny` that fits wins over every `Allow` (IAM User Guide, "Policy
 //! evaluation logic"). Each resource that a call touches must be allowed.
 
 pub mod condition;
@@ -16,6 +16,7 @@ mod keys;
 mod pattern;
 mod refusal;
 pub mod request;
+mod slices;
 mod touched;
 
 pub use document::{Document, PolicyError};

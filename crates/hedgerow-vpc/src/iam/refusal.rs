@@ -5,38 +5,50 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::request::Request;
+use crate::api::envelope::Api;
 use crate::api::error::Ec2Error;
-use crate::state::ACCOUNT;
+use crate::state::Principal;
 
-/// EC2's `UnauthorizedOperation` for a request.
+/// Each API's refusal of a request: EC2's `UnauthorizedOperation`, EKS's `AccessDeniedException`, and
+/// `AccessDenied` of the others.
 ///
-/// The encoded message is base64 of what `sts:DecodeAuthorizationMessage` would give; at AWS it is
-/// encrypted. Actions without resources have none, as at EC2.
-pub(super) fn error(request: &Request, resource: &str, explicit: bool) -> Ec2Error {
+/// The encoded message is base64 of what `sts:DecodeAuthorizationMessage` gives; at AWS it is
+/// encrypted. EC2's actions without resources have none, as at EC2, and the other APIs' neither.
+pub(super) fn error(
+    api: Api,
+    principal: &Principal,
+    request: &Request,
+    resource: &str,
+    explicit: bool,
+) -> Ec2Error {
     let action = &request.action;
     let why = match explicit {
         true => " with an explicit deny in an identity-based policy".to_owned(),
         false => format!(" because no identity-based policy allows the {action} action"),
     };
-    let user = principal();
-    let message = "You are not authorized to perform this operation.";
-    let message = match resource {
-        "*" => format!("{message} User: {user} is not authorized to perform: {action}{why}"),
-        arn => format!(
-            "{message} User: {user} is not authorized to perform: {action} on resource: {arn}{why}. \
-             Encoded authorization failure message: {}",
-            encoded(request, arn, explicit)
-        ),
+    let on = match resource {
+        "*" => String::new(),
+        arn => format!(" on resource: {arn}"),
     };
-    Ec2Error::new("UnauthorizedOperation", message)
+    let user = principal.arn();
+    let message = format!("User: {user} is not authorized to perform: {action}{on}{why}");
+    let code = match api {
+        Api::Eks => "AccessDeniedException",
+        Api::Rds | Api::Sts => "AccessDenied",
+        Api::Ec2 => {
+            let mut message =
+                format!("You are not authorized to perform this operation. {message}");
+            if resource != "*" {
+                let encoded = encoded(&user, request, resource, explicit);
+                message += &format!(". Encoded authorization failure message: {encoded}");
+            }
+            return Ec2Error::new("UnauthorizedOperation", message);
+        }
+    };
+    Ec2Error::new(code, message)
 }
 
-/// The ARN behind every access key, as GetCallerIdentity gives it.
-pub(super) fn principal() -> String {
-    format!("arn:aws:iam::{ACCOUNT}:user/hedgerow")
-}
-
-fn encoded(request: &Request, arn: &str, explicit: bool) -> String {
+fn encoded(user: &str, request: &Request, arn: &str, explicit: bool) -> String {
     let resource = request.resources.iter().find(|resource| resource.arn == arn);
     let facts = request.facts.iter().chain(resource.into_iter().flat_map(|r| r.facts.iter()));
     let conditions: Map<String, Value> =
@@ -45,7 +57,7 @@ fn encoded(request: &Request, arn: &str, explicit: bool) -> String {
         "allowed": false,
         "explicitDeny": explicit,
         "context": {
-            "principal": { "arn": principal() },
+            "principal": { "arn": user },
             "action": request.action,
             "resource": arn,
             "conditions": conditions,

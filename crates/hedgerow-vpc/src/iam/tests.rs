@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::state::Principal;
 
 fn document(statements: &str) -> Document {
     let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
@@ -291,7 +292,7 @@ proptest! {
     fn bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let text = String::from_utf8_lossy(&bytes);
         let _ = Document::parse(&text);
-        let _ = touched::requests(None, "us-west-2", &bytes);
+        let _ = touched::requests(None, "us-west-2", &Principal::User, &bytes);
         let _ = pattern::wildcard(&text, "network-interface/eni-1");
         let _ = pattern::resource("arn:*:ec2:*:*:vpc/*", &text);
     }

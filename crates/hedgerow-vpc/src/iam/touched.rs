@@ -5,11 +5,11 @@
 //! what it makes ([`MAKES`]); an action that describes has no resources (`*`), except the
 //! `…Attribute` ones and `Get…`. The exceptions are in [`WITHOUT_RESOURCES`] and [`NAMES_MORE`].
 
-use super::refusal::principal;
 use super::request::{Facts, Request, Resource};
+use super::slices;
 use crate::api::{self, envelope::Api};
 use crate::query::params::Node;
-use crate::state::{ACCOUNT, Region};
+use crate::state::{ACCOUNT, Principal, Region};
 
 /// The kind of resource that an action makes.
 const MAKES: &[(&str, &[&str])] = &[
@@ -68,27 +68,39 @@ const KINDS: &[(&str, &str)] = &[
     ("vpc", "vpc"),
 ];
 
-/// The call in a body as policies see it: the action and, where it tags what it makes,
-/// `ec2:CreateTags`. Empty for what is no call of a known action, and for GetCallerIdentity, which
-/// nobody can be denied (STS API Reference).
-pub(super) fn requests(region: Option<&Region>, name: &str, body: &[u8]) -> Vec<Request> {
-    let Ok(mut node) = Node::parse(body) else { return Vec::new() };
+/// The call in a body as policies see it, and which API it is of: the action and, where it tags what
+/// it makes, `ec2:CreateTags`. Empty for what is no call of a known action, and for
+/// GetCallerIdentity, which nobody can be denied (STS API Reference).
+pub(super) fn requests(
+    region: Option<&Region>,
+    name: &str,
+    principal: &Principal,
+    body: &[u8],
+) -> (Api, Vec<Request>) {
+    let nothing = (Api::Ec2, Vec::new());
+    let Ok(mut node) = Node::parse(body) else { return nothing };
     let Some(action) = node.take("Action").and_then(|name| api::find(&name)) else {
-        return Vec::new();
+        return nothing;
     };
-    if action.api == Api::Sts {
-        return Vec::new();
+    if action.name == "GetCallerIdentity" {
+        return nothing;
     }
-    let call = Call { action: action.name, node: &node, region, name };
+    let call = Call { action: action.name, node: &node, region, name, principal };
     // The variants are named after the services.
     let service = format!("{:?}", action.api).to_ascii_lowercase();
+    let resources = match action.api {
+        Api::Ec2 => call.resources(),
+        Api::Sts => vec![Resource { arn: "*".into(), facts: Facts::default() }],
+        Api::Eks => slices::of_eks(region, name, &node),
+        Api::Rds => slices::of_rds(region, name, action.name, &node),
+    };
     let mut requests = vec![Request {
         action: format!("{service}:{}", call.action),
-        resources: call.resources(),
+        resources,
         facts: call.facts(),
     }];
     requests.extend(call.tagging());
-    requests
+    (action.api, requests)
 }
 
 /// A call and the region it goes to.
@@ -98,16 +110,33 @@ struct Call<'a> {
     /// `None` while nobody used the region.
     region: Option<&'a Region>,
     name: &'a str,
+    principal: &'a Principal,
 }
 
 impl Call<'_> {
     fn facts(&self) -> Facts {
-        Facts::default()
+        let facts = Facts::default()
             .with("aws:RequestedRegion", self.name)
             .with("ec2:Region", self.name)
-            .with("aws:PrincipalArn", principal())
+            .with("aws:PrincipalArn", self.principal_arn())
             .with("aws:PrincipalAccount", ACCOUNT)
             .with("aws:SecureTransport", "false")
+            .with("aws:userid", self.principal.user_id());
+        match self.principal {
+            Principal::User => facts,
+            Principal::Instance { instance, region, .. } => {
+                let arn = format!("arn:aws:ec2:{region}:{ACCOUNT}:instance/{instance}");
+                facts.with("ec2:SourceInstanceARN", arn)
+            }
+        }
+    }
+
+    /// Of a session, its role's ARN ("AWS global condition context keys", IAM User Guide).
+    fn principal_arn(&self) -> String {
+        match self.principal {
+            Principal::User => self.principal.arn(),
+            Principal::Instance { role, .. } => format!("arn:aws:iam::{ACCOUNT}:role/{role}"),
+        }
     }
 
     fn resources(&self) -> Vec<Resource> {
@@ -298,6 +327,11 @@ fn joined(region: &Region, id: String) -> Vec<String> {
 /// `Tag.N.Key` and `.Value` of a node as `aws:RequestTag/…` and `aws:TagKeys`.
 fn request_tags(facts: &mut Facts, node: &Node) {
     let tags = node.children.get("Tag").into_iter().flat_map(|list| list.children.values());
+    add_request_tags(facts, tags);
+}
+
+/// Tags of a request, each with `Key` and `Value`.
+pub(super) fn add_request_tags<'n>(facts: &mut Facts, tags: impl Iterator<Item = &'n Node>) {
     for tag in tags {
         let text = |name: &str| tag.children.get(name).and_then(|n| n.value.as_deref());
         let Some(key) = text("Key") else { continue };

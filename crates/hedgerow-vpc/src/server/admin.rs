@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   GET, PUT, DELETE /_hedgerow/weather      the weather as JSON; PUT begins it anew
-//!   GET              /_hedgerow/iam          every bound key with its policy document
-//!   GET, PUT, DELETE /_hedgerow/iam/KEY      one key's policy document
+//!   GET              /_hedgerow/iam          every bound key and role with its policy document
+//!   GET, PUT, DELETE /_hedgerow/iam/KEY      one key's policy document; role/NAME for a role's
 //! ```
 //!
 //! With `--state` a change outlives the process: it is durable before it holds.
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<Arc<Server>> {
     Router::new()
         .route("/_hedgerow/weather", get(weather).put(set_weather).delete(clear_weather))
         .route("/_hedgerow/iam", get(keys))
-        .route("/_hedgerow/iam/{key}", get(policy).put(bind).delete(unbind))
+        .route("/_hedgerow/iam/{*key}", get(policy).put(bind).delete(unbind))
 }
 
 type Answer = Result<Response, Response>;
@@ -123,7 +123,7 @@ async fn policy(
 }
 
 fn unbound(key: &str) -> Response {
-    let message = format!("The access key {key} is bound to no policy; it may do everything\n");
+    let message = format!("{key} is bound to no policy; it may do everything\n");
     (StatusCode::NOT_FOUND, message).into_response()
 }
 

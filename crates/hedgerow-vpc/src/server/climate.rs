@@ -9,8 +9,9 @@ use super::{Answer, Server, lock};
 use crate::api::{self, Outcome, envelope::Api, error::Ec2Error};
 use crate::iam::Keys;
 use crate::settings::{Settings, SettingsError, Store};
-use crate::state::State;
+use crate::state::principal::Credentials;
 use crate::state::time::Timestamp;
+use crate::state::{Principal, State};
 use crate::weather::{
     Afterwards, Change, Config, Fate, Millis, Past, Weather, is_describe, shortage,
 };
@@ -19,8 +20,7 @@ use crate::weather::{
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub region: String,
-    /// Access key id; `None` for requests without a signature.
-    pub key: Option<String>,
+    pub credentials: Credentials,
 }
 
 /// What becomes of a request.
@@ -36,8 +36,7 @@ pub(super) enum Reply {
 /// A call of the API.
 pub(super) struct Call<'a> {
     pub region: &'a str,
-    /// Access key id; `None` for requests without a signature.
-    pub key: Option<&'a str>,
+    pub credentials: &'a Credentials,
     pub body: &'a [u8],
 }
 
@@ -117,20 +116,21 @@ impl Climate {
         now: Timestamp,
         fate: &Fate,
     ) -> Outcome {
-        if let Err(error) = self.refuse(state, call) {
-            return refused(call.body, error);
-        }
+        let caller = match self.admit(state, call, now) {
+            Ok(caller) => caller,
+            Err(error) => return refused(call.body, error),
+        };
         let Call { region, body, .. } = *call;
         let mut past = lock(&self.past);
         let opened = state.region(region).is_some();
         if let Some(past) = past.as_mut().filter(|_| fate.stale && opened) {
             let state = past.at(self.millis(), now);
             if state.region(region).is_some() {
-                return api::answer(state, region, body, now);
+                return api::answer_to(&caller, state, region, body, now);
             }
         }
         let mint = state.mint_position();
-        let mut outcome = api::answer(state, region, body, now);
+        let mut outcome = api::answer_to(&caller, state, region, body, now);
         let mut attaching = None;
         if let (Some(seconds), Ok(answer)) = (fate.attaching, &outcome.result)
             && let Some(effects) = state.hold_attachment(region, answer, now, seconds)
@@ -145,18 +145,19 @@ impl Climate {
         outcome
     }
 
-    /// Refuses what the key may not do, and launches that find no room.
-    fn refuse(&self, state: &State, call: &Call<'_>) -> Result<(), Ec2Error> {
-        if let Some(key) = call.key {
-            lock(&self.keys).check(state, key, call.region, call.body)?;
-        }
+    /// Who asks; refuses who is nobody, what they may not do, and launches that find no room.
+    fn admit(&self, state: &State, call: &Call<'_>, now: Timestamp) -> Result<Principal, Ec2Error> {
+        let caller = call.credentials.principal(state, now).map_err(|why| {
+            let api = api::asked(call.body).map_or(Api::Ec2, |action| action.api);
+            why.error(api)
+        })?;
+        let key = call.credentials.key.as_deref();
+        lock(&self.keys).check(state, (&caller, key), call.region, call.body)?;
         let weather = lock(&self.weather);
-        match (weather.as_ref(), state.region(call.region)) {
-            (Some(weather), Some(region)) => {
-                shortage(&weather.config().capacity, region, call.body)
-            }
-            _ => Ok(()),
+        if let (Some(weather), Some(region)) = (weather.as_ref(), state.region(call.region)) {
+            shortage(&weather.config().capacity, region, call.body)?;
         }
+        Ok(caller)
     }
 
     /// A change of the state was taken back: the past must not come to it.
@@ -232,7 +233,11 @@ impl Server {
         };
         if let Some((error, status)) = fate.refusal.take() {
             self.metrics.count(&action, known.is_some(), error.code);
-            self.metrics.count_principal(&action, known.is_some(), caller.key.as_deref());
+            self.metrics.count_principal(
+                &action,
+                known.is_some(),
+                caller.credentials.key.as_deref(),
+            );
             return refusal(error, status);
         }
         let (afterwards, attaching) = (fate.afterwards.take(), fate.attaching);

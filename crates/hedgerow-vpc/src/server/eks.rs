@@ -22,9 +22,11 @@ use axum::routing::{any, get, post, put};
 use axum::{Extension, Router};
 use form_urlencoded::Serializer;
 
-use super::http::{Connection, read_body};
+use super::climate::{Caller, Reply};
+use super::http::{Connection, caller, read_body};
 use super::{Answer, Server, credential};
 use crate::api::envelope::Api;
+use crate::state::principal::Credentials;
 
 type Parameters = Vec<(String, String)>;
 
@@ -57,8 +59,8 @@ impl Form {
         Serializer::new(String::new()).extend_pairs(&self.0).finish().into()
     }
 
-    async fn ask(self, server: &Arc<Server>, region: &str) -> Response {
-        let Some(answer) = server.ask(region, self.body()).await else {
+    async fn ask(self, server: &Arc<Server>, caller: Caller) -> Response {
+        let Reply::Answer(answer) = server.ask_as(caller, self.body()).await else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
         let Answer { status, request, body, .. } = answer;
@@ -73,10 +75,6 @@ impl Form {
     }
 }
 
-fn region(headers: &HeaderMap) -> &str {
-    credential::region(headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()))
-}
-
 async fn list(
     Shared(server): Shared<Arc<Server>>,
     Query(parameters): Query<Parameters>,
@@ -86,7 +84,7 @@ async fn list(
         .iter()
         .filter(|(name, _)| !matches!(name.as_str(), "Action" | "Version"))
         .fold(Form::new("ListClusters"), |form, (name, value)| form.with(name, value));
-    form.ask(&server, region(&headers)).await
+    form.ask(&server, caller(&headers)).await
 }
 
 async fn describe(
@@ -94,7 +92,7 @@ async fn describe(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    Form::new("DescribeCluster").with("name", &name).ask(&server, region(&headers)).await
+    Form::new("DescribeCluster").with("name", &name).ask(&server, caller(&headers)).await
 }
 
 async fn describe_update(
@@ -103,7 +101,7 @@ async fn describe_update(
     headers: HeaderMap,
 ) -> Response {
     let form = Form::new("DescribeUpdate").with("name", &name).with("updateId", &id);
-    form.ask(&server, region(&headers)).await
+    form.ask(&server, caller(&headers)).await
 }
 
 async fn update(
@@ -113,13 +111,13 @@ async fn update(
     body: Body,
 ) -> Response {
     let form = Form::new("UpdateClusterConfig").with("name", &name);
-    with_document(form, body, &server, region(&headers)).await
+    with_document(form, body, &server, caller(&headers)).await
 }
 
-async fn with_document(form: Form, body: Body, server: &Arc<Server>, region: &str) -> Response {
+async fn with_document(form: Form, body: Body, server: &Arc<Server>, caller: Caller) -> Response {
     match read_body(body).await {
         Ok(body) => {
-            form.with("document", &String::from_utf8_lossy(&body)).ask(server, region).await
+            form.with("document", &String::from_utf8_lossy(&body)).ask(server, caller).await
         }
         Err(refusal) => refusal,
     }
@@ -133,14 +131,16 @@ async fn unbuilt(
     headers: HeaderMap,
 ) -> Response {
     let action = format!("eks:{method} {}", uri.path());
-    Form::new(&action).ask(&server, region(&headers)).await
+    Form::new(&action).ask(&server, caller(&headers)).await
 }
 
-/// The region that an admin's request names, unless it comes from elsewhere than this machine.
-fn admin(connection: &Connection, parameters: &Parameters) -> Option<String> {
+/// The admin, in the region that the request names; nobody if it comes from elsewhere than this
+/// machine.
+fn admin(connection: &Connection, parameters: &Parameters) -> Option<Caller> {
     let named = parameters.iter().find(|(name, _)| name == "region");
     let region = named.map_or_else(|| credential::region(None), |(_, region)| region);
-    connection.peer.is_loopback().then(|| region.to_owned())
+    let credentials = Credentials::default();
+    connection.peer.is_loopback().then(|| Caller { region: region.to_owned(), credentials })
 }
 
 /// The answer to an admin's request from elsewhere.
@@ -158,7 +158,7 @@ async fn put_cluster(
 ) -> Response {
     let form = Form::new("PutLabCluster").with("name", &name);
     match admin(&connection, &parameters) {
-        Some(region) => with_document(form, body, &server, &region).await,
+        Some(admin) => with_document(form, body, &server, admin).await,
         None => forbidden(),
     }
 }
@@ -171,7 +171,7 @@ async fn delete_cluster(
 ) -> Response {
     let form = Form::new("DeleteLabCluster").with("name", &name);
     match admin(&connection, &parameters) {
-        Some(region) => form.ask(&server, &region).await,
+        Some(admin) => form.ask(&server, admin).await,
         None => forbidden(),
     }
 }
@@ -186,7 +186,7 @@ async fn access(
     let client = parameters.iter().find(|(name, _)| name == "client");
     let form = client.into_iter().fold(form, |form, (name, value)| form.with(name, value));
     match admin(&connection, &parameters) {
-        Some(region) => form.ask(&server, &region).await,
+        Some(admin) => form.ask(&server, admin).await,
         None => forbidden(),
     }
 }

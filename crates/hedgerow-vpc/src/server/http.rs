@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::climate::{Caller, Reply};
 use super::{Answer, Server, admin, credential, eks, lock, zones};
 use crate::api::{self, envelope::Api};
+use crate::state::principal::Credentials;
 
 /// Connections of one listener at a time; more wait to be accepted.
 pub(super) const MAX_CONNECTIONS: usize = 2_048;
@@ -164,6 +165,17 @@ pub(super) async fn read_body(body: Body) -> Result<Bytes, Response> {
     }
 }
 
+/// Who asks, by the headers of a request.
+pub(super) fn caller(headers: &HeaderMap) -> Caller {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let authorization = text("authorization");
+    let credentials = Credentials {
+        key: credential::access_key(authorization).map(str::to_owned),
+        token: text("x-amz-security-token").map(str::to_owned),
+    };
+    Caller { region: credential::region(authorization).to_owned(), credentials }
+}
+
 async fn ec2(
     Shared(server): Shared<Arc<Server>>,
     Extension(connection): Extension<Connection>,
@@ -179,10 +191,7 @@ async fn ec2(
         let body = Api::Ec2.error(&error, &server.request_id());
         return (StatusCode::BAD_REQUEST, body).into_response();
     }
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let region = credential::region(authorization).to_owned();
-    let key = credential::access_key(authorization).map(str::to_owned);
-    let Answer { status, request, body } = match server.ask_as(Caller { region, key }, body).await {
+    let Answer { status, request, body } = match server.ask_as(caller(&headers), body).await {
         Reply::Answer(answer) => answer,
         Reply::Lost => {
             connection.close();

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 
 use super::http::Connection;
-use super::metadata::{Asker, Leaf};
+use super::metadata::{self, Asker, Leaf};
 use super::{Server, now};
 
 /// Carries a session token, in requests.
@@ -63,17 +63,17 @@ struct Service {
 
 /// The metadata service of the VPC with this key.
 pub(super) fn routes(server: Arc<Server>, vpc: u32) -> Router {
-    Router::new().fallback(metadata).with_state(Service { server, vpc })
+    Router::new().fallback(serve).with_state(Service { server, vpc })
 }
 
-async fn metadata(
+async fn serve(
     Shared(service): Shared<Service>,
     Extension(connection): Extension<Connection>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let mut response = match service.answer(&connection, &method, uri.path(), &headers) {
+    let mut response = match service.answer(&connection, &method, uri.path(), &headers).await {
         Ok(response) => response,
         Err(status) => refusal(status),
     };
@@ -123,7 +123,7 @@ fn place(path: &str) -> Option<Place<'_>> {
 }
 
 impl Service {
-    fn answer(
+    async fn answer(
         &self,
         connection: &Connection,
         method: &Method,
@@ -142,13 +142,13 @@ impl Service {
             (&Method::GET | &Method::HEAD, TOKENS) => Err(StatusCode::METHOD_NOT_ALLOWED),
             (&Method::GET | &Method::HEAD, path) => {
                 self.check_token(&asker, headers)?;
-                self.read(&asker, path)
+                self.read(&asker, path).await
             }
             _ => Err(StatusCode::METHOD_NOT_ALLOWED),
         }
     }
 
-    fn read(&self, asker: &Asker, path: &str) -> Result<Response, StatusCode> {
+    async fn read(&self, asker: &Asker, path: &str) -> Result<Response, StatusCode> {
         let below = match place(path).ok_or(StatusCode::NOT_FOUND)? {
             Place::Versions => return Ok(plain(VERSIONS.join("\n"))),
             Place::Below(below) => below,
@@ -160,8 +160,9 @@ impl Service {
             }
             Leaf::Credentials => {
                 let role = asker.role.as_deref().ok_or(StatusCode::NOT_FOUND)?;
-                let document = self.server.role_keys.document(&asker.instance, role, now());
-                document.map(plain).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+                let keys = self.server.role_keys(&asker.region, &asker.instance, role).await;
+                let keys = keys.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+                Ok(plain(metadata::credentials(&keys)))
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::state::instance::{Instance, MetadataOptions, PROFILE_ID};
 use crate::state::instance_types::architecture;
 use crate::state::interface::Interface;
 use crate::state::mint::format_mac;
+use crate::state::role_keys::Issued;
 use crate::state::time::Timestamp;
 use crate::state::{ACCOUNT, Region, State};
 
@@ -18,6 +19,8 @@ const CREDENTIALS: &str = "meta-data/iam/security-credentials";
 /// The instance behind an address of a VPC, and what it may ask.
 pub(super) struct Asker {
     pub instance: String,
+    /// Where it is.
+    pub region: String,
     pub options: MetadataOptions,
     /// The role of its instance profile.
     pub role: Option<String>,
@@ -54,6 +57,7 @@ impl Asker {
         let instance = region.instances.get(&interface.attachment.as_ref()?.instance)?;
         Some(Asker {
             instance: instance.id.clone(),
+            region: region.name().to_owned(),
             options: instance.metadata.clone(),
             role: instance.profile.clone(),
             tree: tree(region, instance)?,
@@ -202,8 +206,22 @@ fn interface_fields(
 }
 
 /// An instant without fractions, as the documents below write it.
-pub(super) fn whole_seconds(instant: Timestamp) -> String {
+fn whole_seconds(instant: Timestamp) -> String {
     instant.to_string().replace(".000Z", "Z")
+}
+
+/// The keys of a role, as instances read them.
+pub(super) fn credentials(keys: &Issued) -> String {
+    let document = serde_json::json!({
+        "Code": "Success",
+        "LastUpdated": whole_seconds(keys.begins),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": keys.key,
+        "SecretAccessKey": keys.secret,
+        "Token": keys.token,
+        "Expiration": whole_seconds(keys.ends),
+    });
+    format!("{document:#}")
 }
 
 fn profile_info(arn: &str, since: Timestamp) -> String {

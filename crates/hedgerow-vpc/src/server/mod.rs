@@ -18,7 +18,6 @@ mod imds;
 mod metadata;
 mod metrics;
 mod rds;
-mod role_keys;
 mod services;
 mod tokens;
 mod transaction;
@@ -42,13 +41,13 @@ use crate::journal::{Journal, Opened};
 use crate::rds::Databases;
 use crate::settings::Store;
 use crate::state::State;
+use crate::state::principal::Credentials;
 use crate::state::time::Timestamp;
 use crate::weather::Fate;
 use crate::wire::Wire;
 use climate::{Call, Caller, Climate, Reply};
 pub(crate) use http::{Open, Place};
 use metrics::Metrics;
-pub use role_keys::Principal;
 
 /// Where instances find the EC2 API inside their VPC.
 const API_IN_VPC: SocketAddr = address([169, 254, 169, 250], 4566);
@@ -68,7 +67,6 @@ pub struct Server {
     metrics: Metrics,
     climate: Climate,
     tokens: tokens::Tokens,
-    role_keys: role_keys::RoleKeys,
     /// Whom the DNS of the VPCs asks for names that it does not know; nobody if never set.
     forwarder: OnceLock<Forwarder>,
     /// Listeners inside each VPC, by its key.
@@ -122,7 +120,6 @@ impl Server {
             metrics: Metrics::new(),
             climate: Climate::new(),
             tokens: tokens::Tokens::default(),
-            role_keys: role_keys::RoleKeys::default(),
             forwarder: OnceLock::new(),
             listeners: Mutex::default(),
             requests: AtomicU64::new(0),
@@ -175,11 +172,11 @@ impl Server {
 
     /// Answers one request of the query protocol. Not to be dropped half-way: see [`Self::ask`].
     async fn answer(self: Arc<Self>, caller: Caller, body: Bytes, fate: Fate) -> Answer {
-        let Caller { region, key } = caller;
+        let Caller { region, credentials } = caller;
         let reads = api::asked(&body).is_some_and(api::Action::only_reads);
         let changes = !reads || self.state().region(&region).is_none();
         let done = self.transact(changes, |state, now| {
-            let call = Call { region: &region, key: key.as_deref(), body: &body };
+            let call = Call { region: &region, credentials: &credentials, body: &body };
             let mut outcome = self.climate.decide(state, &call, now, &fate);
             let effects = std::mem::take(&mut outcome.effects);
             (outcome, effects)
@@ -199,7 +196,7 @@ impl Server {
         }
         let request = self.request_id();
         let known = api::find(&action).is_some();
-        self.metrics.count_principal(&action, known, key.as_deref());
+        self.metrics.count_principal(&action, known, credentials.key.as_deref());
         match result {
             Ok(fields) => {
                 self.metrics.count(&action, known, "");
@@ -215,7 +212,7 @@ impl Server {
 
     /// Answers in a task of its own, so that a client that goes away leaves nothing half done.
     async fn ask(self: &Arc<Self>, region: &str, body: Bytes) -> Option<Answer> {
-        let caller = Caller { region: region.to_owned(), key: None };
+        let caller = Caller { region: region.to_owned(), credentials: Credentials::default() };
         match self.ask_as(caller, body).await {
             Reply::Answer(answer) => Some(answer),
             Reply::Lost | Reply::Failed => None,

@@ -1,4 +1,4 @@
-//! The server's services besides the API: DNS, flow logs, whose keys are whose.
+//! The server's services besides the API: DNS, flow logs, keys of instances' roles.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,12 @@ use std::sync::{Arc, Weak};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::AbortHandle;
 
-use super::role_keys::Principal;
 use super::{Server, flow_log, flow_log_files, now};
+use crate::api;
 use crate::dns;
 use crate::effect::VpcView;
+use crate::state::State;
+use crate::state::role_keys::Issued;
 use crate::wire::Wire;
 
 impl Server {
@@ -54,10 +56,42 @@ impl Server {
         Ok(())
     }
 
-    /// Whose temporary access key this is, as the metadata service gave it out; `None` for other
-    /// keys and once it is no longer valid.
-    pub fn principal(&self, access_key: &str) -> Option<Principal> {
-        self.role_keys.principal(access_key, now())
+    /// The keys of an instance's role, new ones if the old ones end soon; `None` where there is no
+    /// such instance, or the journal cannot have them.
+    pub(super) async fn role_keys(
+        self: &Arc<Self>,
+        region: &str,
+        instance: &str,
+        role: &str,
+    ) -> Option<Issued> {
+        let known = || {
+            let state = self.state();
+            state.region(region)?.role_keys.fresh(instance, role, now()).cloned()
+        };
+        if let Some(keys) = known() {
+            return Some(keys);
+        }
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("Action", "IssueLabRoleKeys")
+            .append_pair("InstanceId", instance)
+            .finish();
+        let (server, region) = (Arc::clone(self), region.to_owned());
+        // In a task of its own: not to be dropped half-way.
+        let issue = async move {
+            let issue = |state: &mut State, now| {
+                let mut outcome = api::answer(state, &region, body.as_bytes(), now);
+                let effects = std::mem::take(&mut outcome.effects);
+                (outcome.result, effects)
+            };
+            server.transact(true, issue).await.map_err(|(_, error)| error)
+        };
+        match tokio::spawn(issue).await {
+            Ok(Ok(Ok(_))) => known(),
+            failed => {
+                tracing::error!(instance, role, ?failed, "no keys for an instance's role");
+                None
+            }
+        }
     }
 
     /// Opens the DNS of a VPC.

@@ -33,7 +33,7 @@ pub struct Cluster {
     cluster_group: String,
     access: Access,
     service_block: String,
-    tags: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
     /// Seconds since 1970.
     created: u64,
     /// Changes of the configuration by id.

@@ -59,6 +59,17 @@ impl Mint {
         )
     }
 
+    /// `count` of these letters, of which there are at most 256.
+    pub fn letters(&mut self, count: usize, of: &[u8]) -> String {
+        let mut letters = String::with_capacity(count + 8);
+        while letters.len() < count {
+            let bytes = self.next().to_le_bytes();
+            letters.extend(bytes.map(|byte| char::from(of[usize::from(byte) % of.len()])));
+        }
+        letters.truncate(count);
+        letters
+    }
+
     /// The next number of the SplitMix64 sequence; a permutation of the count, so it never repeats.
     fn next(&mut self) -> u64 {
         self.issued += 1;

@@ -48,6 +48,7 @@ pub(crate) mod prefix_list;
 pub(crate) mod prefix_list_describe;
 pub(crate) mod prefix_list_modify;
 mod prefix_list_owned;
+pub(crate) mod principal;
 mod quota;
 pub(crate) mod rds;
 pub(crate) mod rds_create;
@@ -55,6 +56,7 @@ pub(crate) mod rds_describe;
 pub(crate) mod rds_subnet_group;
 pub(crate) mod recorder;
 pub(crate) mod region;
+pub(crate) mod role_keys;
 pub(crate) mod route_table;
 pub(crate) mod route_table_describe;
 pub(crate) mod route_table_routes;
@@ -85,6 +87,7 @@ use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 use crate::journal::{Entry, Kind};
 use mint::Mint;
+pub use principal::Principal;
 pub use quota::{Quotas, TooManyRulesPerInterface};
 use recorder::Recorder;
 pub use region::Region;
@@ -117,6 +120,8 @@ pub(crate) struct Context<'a> {
     pub quotas: &'a Quotas,
     /// The instant of the request.
     pub now: Timestamp,
+    /// Who asks.
+    pub caller: Principal,
     /// What the machine must do before the answer is sent, in order.
     pub effects: Vec<Effect>,
 }
@@ -159,7 +164,7 @@ impl State {
         let State { regions, mint, quotas, .. } = self;
         let region = regions.get_mut(region).expect("the region was opened");
         region.forget_terminated(now);
-        Context { region, mint, quotas, now, effects: Vec::new() }
+        Context { region, mint, quotas, now, caller: Principal::User, effects: Vec::new() }
     }
 
     /// Limits.

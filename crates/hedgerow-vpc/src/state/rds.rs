@@ -112,9 +112,10 @@ pub(crate) fn zone(region: &str) -> String {
 fn customer(region: &str) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     // FNV-1a, 64 bits: eleven digits of base 36 hold 56 of them.
-    let hash = ACCOUNT.bytes().chain(region.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash =
+        ACCOUNT.bytes().chain(region.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     let digits = (0..11).scan(hash, |rest, _| {
         let digit = DIGITS[(*rest % 36) as usize];
         *rest /= 36;

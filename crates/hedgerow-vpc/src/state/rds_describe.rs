@@ -151,11 +151,9 @@ impl Filter {
     fn wants(&self, region: &str, database: &Database) -> Result<bool, Ec2Error> {
         let wanted = |text: &str| self.values.list.iter().any(|value| value == text);
         match self.name.as_str() {
-            "db-instance-id" => Ok(self
-                .values
-                .list
-                .iter()
-                .any(|id| id.eq_ignore_ascii_case(&database.id) || *id == arn(region, &database.id))),
+            "db-instance-id" => Ok(self.values.list.iter().any(|id| {
+                id.eq_ignore_ascii_case(&database.id) || *id == arn(region, &database.id)
+            })),
             "dbi-resource-id" => Ok(wanted(&database.resource)),
             "engine" => Ok(wanted("postgres")),
             "db-cluster-id" | "domain" => Ok(false),

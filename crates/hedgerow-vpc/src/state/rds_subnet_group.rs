@@ -20,7 +20,7 @@ pub struct SubnetGroup {
     description: String,
     pub(crate) vpc: String,
     pub(crate) subnets: Vec<String>,
-    tags: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 /// A list whose elements RDS calls by a name of their own: `<Subnets><Subnet>…</Subnet></Subnets>`.

@@ -18,6 +18,7 @@ use super::prefix_list::PrefixList;
 use super::prefix_list_owned;
 use super::rds::Database;
 use super::rds_subnet_group::SubnetGroup;
+use super::role_keys::RoleKeys;
 use super::route_table::RouteTable;
 use super::subnet::Subnet;
 use super::time::Timestamp;
@@ -65,6 +66,9 @@ pub struct Region {
     pub(crate) subnet_groups: BTreeMap<String, SubnetGroup>,
     /// EKS clusters by name.
     pub(crate) clusters: BTreeMap<String, Cluster>,
+    /// Keys that instances got for their roles.
+    #[serde(default)]
+    pub(crate) role_keys: RoleKeys,
     pub(crate) flow_logs: BTreeMap<String, FlowLog>,
     /// Private DNS zones by name.
     pub(crate) zones: BTreeMap<String, Zone>,
@@ -130,6 +134,7 @@ impl Region {
             databases: BTreeMap::new(),
             subnet_groups: BTreeMap::new(),
             clusters: BTreeMap::new(),
+            role_keys: RoleKeys::default(),
             flow_logs: BTreeMap::new(),
             zones: BTreeMap::new(),
             tags: BTreeMap::new(),

@@ -43,6 +43,14 @@ fn a_bound_key_may_do_what_is_allowed_and_others_everything() {
         serde_json::from_slice(&decoded.expect("base64")).expect("JSON");
     assert_eq!(decoded["context"]["action"], "ec2:DeleteVpc");
     assert_eq!(decoded["explicitDeny"], false);
+    let decode = format!("DecodeAuthorizationMessage EncodedMessage={encoded}");
+    let answer = vpc.other(ADMIN, "sts", &decode);
+    let text = answer.text("DecodedMessage").expect("a message").replace("&quot;", "\"");
+    let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(read, decoded);
+    let wrong = vpc.other(ADMIN, "sts", "DecodeAuthorizationMessage EncodedMessage=x");
+    assert_eq!(wrong.code(), "InvalidAuthorizationMessageException");
+    assert_eq!(vpc.other(USER, "sts", &decode).code(), "AccessDenied");
     vpc.admin("DELETE", &format!("iam/{USER}"), "");
     vpc.fails(USER, "DependencyViolation", "DeleteVpc VpcId={vpc}");
 }
@@ -145,6 +153,84 @@ fn only_in_one_vpc() {
     vpc.fails(USER, "UnauthorizedOperation", elsewhere);
 }
 
+/// A cluster of EKS and the subnet group of a database.
+fn slices(vpc: &mut Vpc) {
+    vpc.make(ADMIN, "other_zone", "subnetId", "CreateSubnet VpcId={vpc} CidrBlock=10.0.2.0/24");
+    let id = |request: &str, element: &str| {
+        vpc.ok(ADMIN, request).text(element).expect("an id").to_owned()
+    };
+    let subnet = id("DescribeSubnets SubnetId.1={subnet}", "subnetId");
+    let group = id("DescribeSecurityGroups GroupId.1={group}", "groupId");
+    for (name, team) in [("red", "red"), ("blue", "blue")] {
+        let cluster = serde_json::json!({
+            "version": "1.34", "endpoint": "https://127.0.0.1:6443", "certificateAuthority": "QQ==",
+            "subnetIds": [subnet], "clusterSecurityGroupId": group,
+            "serviceIpv4Cidr": "172.20.0.0/16", "tags": {"team": team},
+        });
+        vpc.admin("PUT", &format!("eks/clusters/{name}"), &cluster.to_string());
+    }
+}
+
+#[test]
+fn eks_and_rds_are_judged_too() {
+    let mut vpc = bound(
+        r#"{"Effect":"Allow","Action":"eks:Describe*","Resource":"*",
+            "Condition":{"StringEquals":{"aws:ResourceTag/team":"red"}}},
+           {"Effect":"Allow","Action":"rds:CreateDBInstance",
+            "Resource":["arn:aws:rds:*:123456789012:db:test*","arn:aws:rds:*:*:og:default*",
+                        "arn:aws:rds:*:*:pg:default*","arn:aws:rds:*:*:subgrp:default"]},
+           {"Effect":"Allow","Action":"rds:DescribeDBInstances","Resource":"*"},
+           {"Effect":"Deny","Action":"rds:DeleteDBInstance","Resource":"*"}"#,
+    );
+    slices(&mut vpc);
+    let eks = |key: &str, request: &str| {
+        let answer = vpc.other(key, "eks", request);
+        let body: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        (answer.status, text("__type"), text("message"))
+    };
+    assert_eq!(eks(USER, "GET /clusters/red").0, 200);
+    assert_eq!(eks(ADMIN, "GET /clusters").0, 200);
+    let (status, code, message) = eks(USER, "GET /clusters/blue");
+    assert_eq!((status, code.as_str()), (403, "AccessDeniedException"));
+    assert_eq!(
+        message,
+        "User: arn:aws:iam::123456789012:user/hedgerow is not authorized to perform: \
+         eks:DescribeCluster on resource: arn:aws:eks:us-west-2:123456789012:cluster/blue because \
+         no identity-based policy allows the eks:DescribeCluster action"
+    );
+    assert_eq!(eks(USER, "GET /clusters").1, "AccessDeniedException");
+
+    let create = |id: &str| {
+        format!(
+            "CreateDBInstance DBInstanceIdentifier={id} DBInstanceClass=db.t3.micro \
+             Engine=postgres MasterUsername=keeper MasterUserPassword=hedge-row-1"
+        )
+    };
+    let rds = |key: &str, request: &str| vpc.other(key, "rds", request);
+    assert_eq!(rds(USER, &create("test1")).status, 200);
+    assert_eq!(rds(USER, "DescribeDBInstances").status, 200);
+    let refused = rds(USER, &create("other"));
+    assert_eq!((refused.status, refused.code()), (403, "AccessDenied"));
+    let on = "perform: rds:CreateDBInstance on resource: \
+              arn:aws:rds:us-west-2:123456789012:db:other because no identity-based policy allows";
+    assert!(refused.body.contains(on), "{}", refused.body);
+    let delete = "DeleteDBInstance DBInstanceIdentifier=test1 SkipFinalSnapshot=true";
+    assert!(rds(USER, delete).body.contains("with an explicit deny in an identity-based policy"));
+    assert_eq!(rds(ADMIN, delete).status, 200);
+    assert_eq!(rds(USER, "DescribeDBSubnetGroups").code(), "AccessDenied");
+}
+
+#[test]
+fn a_role_is_bound_by_its_name_or_arn() {
+    let vpc = Vpc::start();
+    let policy = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+    vpc.admin("PUT", "iam/arn:aws:iam::123456789012:role/node", policy);
+    assert!(vpc.admin("GET", "iam", "").contains("role/node"));
+    vpc.admin("DELETE", "iam/role/node", "");
+    assert_eq!(vpc.http("GET", "/_hedgerow/iam/role/node", "", "").expect("an answer").status, 404);
+}
+
 #[test]
 fn the_admin_endpoint_refuses_what_is_no_policy() {
     let vpc = Vpc::start();
@@ -168,6 +254,7 @@ fn what_is_the_labs_own_is_not_for_forms() {
         ("DeleteLabCluster", "2017-11-01"),
         ("DescribeLabClusterAccess", "2017-11-01"),
         ("PutLabZone", "2016-11-15"),
+        ("IssueLabRoleKeys", "2016-11-15"),
         ("PutLabDatabaseStatus", "2014-10-31"),
     ] {
         for form in [

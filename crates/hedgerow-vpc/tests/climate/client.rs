@@ -100,6 +100,25 @@ impl Vpc {
         self.http("POST", "/", &headers, &body)
     }
 
+    /// A request to another API: of RDS, `CreateDBInstance DBInstanceIdentifier=x`; of EKS,
+    /// `GET /clusters`.
+    pub fn other(&self, key: &str, service: &str, request: &str) -> Answer {
+        let headers = format!(
+            "Authorization: AWS4-HMAC-SHA256 \
+             Credential={key}/20260101/us-west-2/{service}/aws4_request, SignedHeaders=host, \
+             Signature=0\r\n"
+        );
+        let (method, path, body) = match request.split_once(" /") {
+            Some((method, path)) => (method, format!("/{path}"), String::new()),
+            None => {
+                let version = if service == "sts" { "2011-06-15" } else { "2014-10-31" };
+                let body = format!("Action={}&Version={version}", request.replace(' ', "&"));
+                ("POST", "/".to_owned(), body)
+            }
+        };
+        self.http(method, &path, &headers, &body).expect("an answer")
+    }
+
     pub fn ask(&self, key: &str, request: &str) -> Answer {
         self.try_ask(key, request).unwrap_or_else(|| panic!("no answer to {request}"))
     }

@@ -119,6 +119,16 @@ impl Drop for Vpc {
     }
 }
 
+/// Python with AWS's own clients, and no keys or settings of ours.
+pub fn python() -> Command {
+    let cache = std::env::var("HEDGEROW_CACHE").unwrap_or("/var/cache/hedgerow".into());
+    let python = PathBuf::from(cache).join("aws/bin/python");
+    assert!(python.exists(), "{} is missing: `make setup` installs it", python.display());
+    let mut command = Command::new(python);
+    command.env_clear().env("HOME", "/nonexistent").env("NO_PROXY", "*");
+    command
+}
+
 pub fn exchange(to: SocketAddr, request: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
