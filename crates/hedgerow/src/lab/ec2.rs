@@ -136,12 +136,13 @@ impl Ec2 {
         self.call("AuthorizeSecurityGroupIngress", params).await.map(drop)
     }
 
-    /// Runs one instance.
+    /// Runs one instance, with an instance profile if one is named.
     pub async fn run_instance(
         &self,
         instance_type: &str,
         subnet: &Subnet,
         group: &str,
+        profile: Option<&str>,
         tags: Tags<'_>,
     ) -> Result<Instance, Ec2Error> {
         let mut params = vec![
@@ -152,6 +153,7 @@ impl Ec2 {
             param("SubnetId", &subnet.id),
             param("SecurityGroupId.1", group),
         ];
+        params.extend(profile.map(|name| param("IamInstanceProfile.Name", name)));
         tag(&mut params, "instance", tags);
         let answer = self.call("RunInstances", params).await?;
         let address = answer.text("privateIpAddress")?;

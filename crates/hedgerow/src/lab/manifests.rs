@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::iam::CONTROLLER_KEY;
 use super::state::State;
 use super::{EC2_IN_VPC, REGION};
 
@@ -29,7 +30,7 @@ pub fn stream(state: &State) -> String {
     };
     let mut documents = texts(definitions);
     documents.push(settings(state).to_string());
-    documents.push(credentials().to_string());
+    documents.extend(secrets().map(|secret| secret.to_string()));
     documents.extend(texts(rest));
     documents.join("\n---\n")
 }
@@ -47,19 +48,19 @@ fn settings(state: &State) -> Value {
     })
 }
 
-/// How the cluster reaches EC2. The embedded VPC takes any credentials.
-fn credentials() -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "hedgerow-aws", "namespace": "kube-system"},
-        "stringData": {
-            "AWS_ENDPOINT_URL_EC2": EC2_IN_VPC,
-            "AWS_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "hedgerow",
-            "AWS_SECRET_ACCESS_KEY": "hedgerow",
-        },
-    })
+/// How the cluster reaches EC2, and the controller's keys; the agents have those of their node's role.
+fn secrets() -> [Value; 2] {
+    let secret = |name: &str, data: Value| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": "kube-system"},
+            "stringData": data,
+        })
+    };
+    let endpoint = json!({"AWS_ENDPOINT_URL_EC2": EC2_IN_VPC, "AWS_REGION": REGION});
+    let keys = json!({"AWS_ACCESS_KEY_ID": CONTROLLER_KEY, "AWS_SECRET_ACCESS_KEY": "hedgerow"});
+    [secret("hedgerow-aws", endpoint), secret("hedgerow-controller-aws", keys)]
 }
 
 /// Applies a YAML stream by server-side apply.

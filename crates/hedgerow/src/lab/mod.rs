@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   up ── preflight ── what the machine must bring
+//!    │ ── iam          policies of the controller and the nodes
 //!    │ ── ec2          VPC, subnets, cluster security group, instances (EC2 API of hedgerow-vpc)
 //!    │ ── pki          certificates, kubeconfigs
 //!    │ ── control_plane  etcd, API server, controller-manager, scheduler in an instance's network
@@ -23,6 +24,7 @@ pub mod ec2;
 pub mod eks;
 pub mod env;
 pub mod exec;
+pub mod iam;
 pub mod logs;
 pub mod manifests;
 pub mod node;

@@ -16,7 +16,7 @@ use super::pki::ClusterPki;
 use super::preflight::{self, Tools};
 use super::process::{Process, Start, start};
 use super::state::{LabDir, LabName, State};
-use super::{REGION, cluster, control_plane, down, eks, manifests, node, process};
+use super::{REGION, cluster, control_plane, down, eks, iam, manifests, node, process};
 use crate::cli::UpArgs;
 use crate::progress::Progress;
 
@@ -98,6 +98,7 @@ async fn bring_up(
     progress.step("Starting the embedded VPC");
     let mut processes = vec![start_vpc(&dir, name, args, tools)?];
     wait_for_port(args.ec2_port, &dir, &processes, progress).await?;
+    iam::bind(args.ec2_port, name).await?;
     progress.step("Making VPC, subnets, cluster security group and instances");
     let state = make_instances(name, args, tools).await?;
     state.write(&dir)?;
@@ -182,13 +183,14 @@ async fn make_instances(name: &LabName, args: &UpArgs, tools: &Tools) -> Result<
     let group = make_cluster_group(&ec2, &vpc_id, &text, tag).await?;
     let label = format!("{name}-control-plane");
     let tags = [("Name", label.as_str()), ("eks:cluster-name", &text), tag];
-    let control_plane = ec2.run_instance(CONTROL_PLANE_TYPE, &subnets[0], &group, &tags).await?;
-    let mut nodes = Vec::new();
+    let control_plane =
+        ec2.run_instance(CONTROL_PLANE_TYPE, &subnets[0], &group, None, &tags).await?;
+    let (mut nodes, role) = (Vec::new(), iam::node_role(name));
     for (place, instance_type) in args.node_types().iter().enumerate() {
         let subnet = &subnets[place % subnets.len()];
         let label = format!("{name}-node-{}", place + 1);
         let tags = [("Name", label.as_str()), ("eks:cluster-name", &text), tag];
-        nodes.push(ec2.run_instance(instance_type, subnet, &group, &tags).await?);
+        nodes.push(ec2.run_instance(instance_type, subnet, &group, Some(&role), &tags).await?);
     }
     Ok(State {
         name: name.clone(),

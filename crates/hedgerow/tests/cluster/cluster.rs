@@ -14,7 +14,7 @@ pub const PYTHON_IMAGE: &str = "hedgerow/postgres-test:0.1.0";
 
 /// A lab with one node that can carry a trunk; it goes down when this is dropped.
 pub struct Cluster {
-    lab: Lab,
+    pub lab: Lab,
     /// The cluster security group, on the control plane, the node and, by policy, most pods here.
     pub cluster_group: String,
 }

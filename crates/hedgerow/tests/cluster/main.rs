@@ -3,6 +3,7 @@
 //! The scenarios share the lab because starting it is what costs; each can also run alone:
 //! `cargo test -p hedgerow --test cluster -- NAME`.
 
+mod access;
 mod admission;
 mod branch;
 mod cluster;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
 type Scenario = fn(&Cluster);
 
 fn trials(cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
-    let scenarios: [(&str, Scenario); 13] = [
+    let scenarios: [(&str, Scenario); 14] = [
         ("before_the_switch_no_trunk_and_no_branch", branch::before_the_switch),
         ("the_switch_brings_trunk_capacity_and_label", branch::the_switch),
         ("a_policy_with_no_or_seventeen_groups_is_refused", admission::bad_policies),
@@ -47,6 +48,7 @@ fn trials(cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
         ("a_forged_annotation_is_denied", admission::forged_annotation),
         ("an_agent_restart_breaks_nothing", traffic::agent_restart),
         ("deletion_frees_interface_vlan_and_address", branch::deletion),
+        ("the_shipped_policies_are_enough", access::shipped_policies),
         ("without_the_webhook_nothing_slips_in", admission::fail_closed),
     ];
     scenarios
