@@ -5,7 +5,7 @@ use super::envelope::Api;
 use crate::query::de;
 use crate::state::{
     address, address_describe, attachment, catalog, eks, flow_logs, gateway, group, group_describe,
-    identity, instance_attribute, instance_describe, instance_power, instance_status,
+    group_vpc, identity, instance_attribute, instance_describe, instance_power, instance_status,
     instance_types, interface, interface_address, interface_describe, interface_modify, launch,
     nat_gateway, network_acl, network_acl_entry, permission, prefix_list, prefix_list_describe,
     prefix_list_modify, rds, rds_create, rds_describe, rds_subnet_group, role_keys, route_table,
@@ -50,6 +50,7 @@ actions! {
     Ec2 AssignPrivateIpAddresses(interface_address::AssignPrivateIpAddresses) => interface_address::assign;
     Ec2 AssociateAddress(address::AssociateAddress) => address::associate;
     Ec2 AssociateRouteTable(route_table::AssociateRouteTable) => route_table::associate;
+    Ec2 AssociateSecurityGroupVpc(group_vpc::GroupInVpc) => group_vpc::associate;
     Ec2 AssociateTrunkInterface(trunk::AssociateTrunkInterface) => trunk::associate, idempotent;
     Ec2 AssociateVpcCidrBlock(vpc_block::AssociateVpcCidrBlock) => vpc_block::associate;
     Ec2 AttachInternetGateway(gateway::GatewayOfVpc) => gateway::attach;
@@ -111,6 +112,7 @@ actions! {
     Ec2 DescribeRouteTables(route_table_describe::DescribeRouteTables) => route_table_describe::describe;
     Ec2 DescribeSecurityGroupReferences(group_describe::DescribeReferences) => group_describe::references;
     Ec2 DescribeSecurityGroupRules(rule_actions::DescribeSecurityGroupRules) => rule_actions::describe;
+    Ec2 DescribeSecurityGroupVpcAssociations(group_vpc::DescribeAssociations) => group_vpc::describe;
     Ec2 DescribeSecurityGroups(group_describe::DescribeSecurityGroups) => group_describe::describe;
     Ec2 DescribeStaleSecurityGroups(group_describe::DescribeStaleGroups) => group_describe::stale;
     Ec2 DescribeSubnets(subnet::DescribeSubnets) => subnet::describe;
@@ -122,6 +124,7 @@ actions! {
     Ec2 DetachNetworkInterface(attachment::DetachNetworkInterface) => attachment::detach;
     Ec2 DisassociateAddress(address::DisassociateAddress) => address::disassociate;
     Ec2 DisassociateRouteTable(route_table::DisassociateRouteTable) => route_table::disassociate;
+    Ec2 DisassociateSecurityGroupVpc(group_vpc::GroupInVpc) => group_vpc::disassociate;
     Ec2 DisassociateTrunkInterface(trunk::DisassociateTrunkInterface) => trunk::disassociate, idempotent;
     Ec2 DisassociateVpcCidrBlock(vpc_block::DisassociateVpcCidrBlock) => vpc_block::disassociate;
     Ec2 GetManagedPrefixListAssociations(prefix_list_describe::GetAssociations) => prefix_list_describe::associations;

@@ -408,7 +408,7 @@ impl LabCluster {
         }
         let vpc = vpc.ok_or_else(|| invalid("A cluster has at least one subnet"))?;
         for id in self.security_group_ids.iter().chain([&self.cluster_security_group_id]) {
-            if region.groups.get(id).is_none_or(|group| group.vpc != *vpc) {
+            if region.groups.get(id).is_none_or(|group| !group.is_in(vpc)) {
                 return Err(invalid(format!("The group ID '{id}' does not exist in {vpc}")));
             }
         }

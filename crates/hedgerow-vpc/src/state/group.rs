@@ -25,6 +25,9 @@ pub struct SecurityGroup {
     pub(crate) description: String,
     /// Rules in the order they were made.
     pub(crate) rules: Vec<RuleRecord>,
+    /// Other VPCs that it is associated with.
+    #[serde(default)]
+    pub(crate) shared: BTreeSet<String>,
 }
 
 impl Resource for SecurityGroup {
@@ -56,14 +59,6 @@ impl SecurityGroup {
     /// Whether a rule names `peer`.
     pub(crate) fn refers_to(&self, peer: &RulePeer) -> bool {
         self.rules.iter().any(|rule| rule.peer == *peer)
-    }
-}
-
-impl Region {
-    /// The effect that tells the fabric of the group as it is now.
-    pub(crate) fn put_group(&self, id: &str) -> Effect {
-        let group = &self.groups[id];
-        Effect::PutGroup { vpc: self.vpcs[&group.vpc].key, group: group.view(self) }
     }
 }
 
@@ -106,7 +101,7 @@ pub(crate) fn create(
     let present = cx.region.groups.len();
     quota::room(present, cx.quotas.groups, "SecurityGroupLimitExceeded", "security groups")?;
     let id = make(cx, &vpc, name, description, tags);
-    cx.effects.push(cx.region.put_group(&id));
+    cx.effects.extend(cx.region.put_group(&id));
     Ok(CreatedGroup {
         r#return: true,
         security_group_arn: arn(cx.region, &id),
@@ -166,6 +161,7 @@ fn make(
         name,
         description,
         rules: vec![all_egress],
+        shared: BTreeSet::new(),
     };
     cx.region.set_tags(&id, tags);
     cx.region.groups.insert(id.clone(), group);
@@ -183,7 +179,7 @@ pub(crate) fn make_default(cx: &mut Context<'_>, vpc: &str) {
     let id = make(cx, vpc, DEFAULT.to_owned(), description, TagMap::new());
     let members = any(cx, Direction::Ingress, RulePeer::Group(id.clone()));
     cx.region.groups.get_mut(&id).expect("just made").rules.push(members);
-    cx.effects.push(cx.region.put_group(&id));
+    cx.effects.extend(cx.region.put_group(&id));
 }
 
 pub(super) fn unknown_name(name: &str, vpc: &str) -> Ec2Error {
@@ -256,7 +252,8 @@ pub(crate) fn delete(
     }
     let peer = RulePeer::Group(id.clone());
     let in_use = region.interfaces.values().any(|interface| interface.groups.contains(&id))
-        || region.groups.values().any(|other| other.id != id && other.refers_to(&peer));
+        || region.groups.values().any(|other| other.id != id && other.refers_to(&peer))
+        || !group.shared.is_empty();
     if in_use {
         let message = format!("resource {id} has a dependent object");
         return Err(Ec2Error::new("DependencyViolation", message));
@@ -292,7 +289,7 @@ pub(crate) fn check_on_interface(
     let mut groups = Vec::new();
     for id in ids {
         let group = region.groups.get(id).ok_or_else(|| not_found(id))?;
-        if group.vpc != vpc {
+        if !group.is_in(vpc) {
             let message =
                 format!("Security group {id} and VPC {vpc} belong to different networks.");
             return Err(Ec2Error::new("InvalidParameter", message));

@@ -215,7 +215,7 @@ pub(crate) fn for_vpc(
         next_token: request.next_token.as_deref(),
     };
     let matching = region.groups.values().filter(|group| {
-        group.vpc == *vpc
+        group.is_in(vpc)
             && matches_all(region, *group, &group.id, FOR_VPC_FILTERS, &request.filters)
     });
     let (groups, next_token) = page(matching, |group| &group.id, &wanted)?;

@@ -25,6 +25,7 @@ pub(crate) mod flow_logs_format;
 pub(crate) mod gateway;
 pub(crate) mod group;
 pub(crate) mod group_describe;
+pub(crate) mod group_vpc;
 pub(crate) mod identity;
 pub(crate) mod instance;
 pub(crate) mod instance_attribute;

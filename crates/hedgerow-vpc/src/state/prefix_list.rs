@@ -152,7 +152,7 @@ impl Region {
 
     /// The effects that bring a changed list to packets.
     pub(super) fn put_prefix_list_users(&self, id: &str) -> Vec<Effect> {
-        self.prefix_list_users(id).iter().map(|group| self.put_group(group)).collect()
+        self.prefix_list_users(id).iter().flat_map(|group| self.put_group(group)).collect()
     }
 }
 

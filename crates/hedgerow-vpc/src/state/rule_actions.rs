@@ -163,7 +163,7 @@ fn authorize(
         let group = cx.region.groups.get_mut(&id).expect("found above");
         group.rules.push(RuleRecord { id: rule_id, direction, traffic, peer, description });
     }
-    cx.effects.push(cx.region.put_group(&id));
+    cx.effects.extend(cx.region.put_group(&id));
     let group = &cx.region.groups[&id];
     let items = group.rules[first..].iter().map(|rule| rule_item(cx.region, group, rule));
     Ok(Authorized { r#return: true, security_group_rule_set: items.collect() })
@@ -283,7 +283,7 @@ fn revoke(
         cx.region.tags.remove(&rule.id);
     }
     if !revoked.is_empty() {
-        cx.effects.push(cx.region.put_group(&id));
+        cx.effects.extend(cx.region.put_group(&id));
     }
     let unknown = unknown.iter().map(|rule| (rule.traffic, &rule.peer, &rule.description));
     Ok(Revoked {

@@ -108,7 +108,7 @@ pub(crate) fn modify(
 
     let id = group.id.clone();
     cx.region.groups.insert(id.clone(), changed);
-    cx.effects.push(cx.region.put_group(&id));
+    cx.effects.extend(cx.region.put_group(&id));
     Ok(Done::new())
 }
 

@@ -8,7 +8,7 @@ use super::region::{Resource, find, find_mut};
 use super::select::{Field, describe_request, select};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::vpc_block::SecondaryBlock;
-use super::{ACCOUNT, Context, Region, network_acl, quota, route_table};
+use super::{ACCOUNT, Context, Region, group_vpc, network_acl, quota, route_table};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{Effect, VpcView};
@@ -265,6 +265,7 @@ pub(crate) fn delete(cx: &mut Context<'_>, request: DeleteVpc) -> Result<Done, E
         let message = format!("The vpc '{id}' has dependencies and cannot be deleted.");
         return Err(Ec2Error::new("DependencyViolation", message));
     }
+    group_vpc::forget_vpc(cx, &id);
     let group = cx.region.default_group(&id).id.clone();
     group::remove(cx, &group);
     let table = cx.region.route_table_of(&id, "").id.clone();

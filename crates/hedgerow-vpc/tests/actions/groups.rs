@@ -314,3 +314,63 @@ fn no_vpc_is_peered() {
         .fails("InvalidParameterValue", "DescribeStaleSecurityGroups VpcId={vpc} MaxResults=256")
         .fails("DryRunOperation", "DescribeStaleSecurityGroups VpcId={vpc} DryRun=true");
 }
+
+#[test]
+fn a_group_is_good_in_the_vpcs_that_it_is_associated_with() {
+    let associate = "AssociateSecurityGroupVpc GroupId={app}";
+    let authorize = "AuthorizeSecurityGroupIngress GroupId={app} IpPermissions.1.IpProtocol=-1 \
+                     IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0/8";
+    let puts = |effects: &[Effect]| {
+        effects.iter().filter(|effect| matches!(effect, Effect::PutGroup { .. })).count()
+    };
+    Scenario::with_subnet()
+        .make("app", "groupId", "CreateSecurityGroup GroupName=app GroupDescription=a VpcId={vpc}")
+        .make("default", "vpcId", "DescribeVpcs Filter.1.Name=is-default Filter.1.Value.1=true")
+        .make(
+            "own",
+            "groupId",
+            "DescribeSecurityGroups Filter.1.Name=group-name Filter.1.Value.1=default \
+             Filter.2.Name=vpc-id Filter.2.Value.1={vpc}",
+        )
+        .make("vpc2", "vpcId", "CreateVpc CidrBlock=10.1.0.0/16")
+        .make("subnet2", "subnetId", "CreateSubnet VpcId={vpc2} CidrBlock=10.1.1.0/24")
+        .fails(
+            "InvalidParameter",
+            "CreateNetworkInterface SubnetId={subnet2} SecurityGroupId.1={app}",
+        )
+        .fails("InvalidParameterValue", "AssociateSecurityGroupVpc GroupId={own} VpcId={vpc2}")
+        .fails("InvalidParameterValue", &format!("{associate} VpcId={{default}}"))
+        .fails("InvalidVpcID.NotFound", &format!("{associate} VpcId=vpc-1"))
+        .fails("InvalidGroup.NotFound", "AssociateSecurityGroupVpc GroupId=sg-1 VpcId={vpc2}")
+        .fails("Resource.AlreadyAssociated", &format!("{associate} VpcId={{vpc}}"))
+        .shows(&format!("{associate} VpcId={{vpc2}}"), "state", "associating")
+        .effects(|effects| assert_eq!(puts(effects), 2, "{effects:?}"))
+        .fails("Resource.AlreadyAssociated", &format!("{associate} VpcId={{vpc2}}"))
+        .shows("DescribeSecurityGroupVpcAssociations", "vpcId", "{vpc2}")
+        .shows(
+            "GetSecurityGroupsForVpc VpcId={vpc2} Filter.1.Name=group-name Filter.1.Value.1=app",
+            "primaryVpcId",
+            "{vpc}",
+        )
+        .make(
+            "eni",
+            "networkInterfaceId",
+            "CreateNetworkInterface SubnetId={subnet2} SecurityGroupId.1={app}",
+        )
+        .ok(authorize)
+        .effects(|effects| assert_eq!(puts(effects), 2, "a rule change reaches both VPCs"))
+        .fails("DependencyViolation", "DisassociateSecurityGroupVpc GroupId={app} VpcId={vpc2}")
+        .ok("DeleteNetworkInterface NetworkInterfaceId={eni}")
+        .fails("DependencyViolation", "DeleteSecurityGroup GroupId={app}")
+        .shows("DisassociateSecurityGroupVpc GroupId={app} VpcId={vpc2}", "state", "disassociating")
+        .effects(|effects| assert!(matches!(effects, [Effect::RemoveGroup { .. }])))
+        .fails(
+            "InvalidAssociationID.NotFound",
+            "DisassociateSecurityGroupVpc GroupId={app} VpcId={vpc2}",
+        )
+        .ok(&format!("{associate} VpcId={{vpc2}}"))
+        .ok("DeleteSubnet SubnetId={subnet2}")
+        .ok("DeleteVpc VpcId={vpc2}")
+        .shows("DescribeSecurityGroupVpcAssociations", "vpcId", "")
+        .ok("DeleteSecurityGroup GroupId={app}");
+}

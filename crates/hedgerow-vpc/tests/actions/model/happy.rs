@@ -101,6 +101,9 @@ fn groups() -> Vec<Happy> {
         "AuthorizeSecurityGroupIngress GroupId={app} IpPermissions.1.IpProtocol=tcp \
          IpPermissions.1.FromPort=1 IpPermissions.1.ToPort=2 \
          IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0/8" => "security-group-rule";
+        "AssociateSecurityGroupVpc GroupId={web} VpcId={bare}";
+        "DisassociateSecurityGroupVpc GroupId={web} VpcId={vpc2}";
+        "DescribeSecurityGroupVpcAssociations";
         "CreateManagedPrefixList PrefixListName=new AddressFamily=IPv4 MaxEntries=3 \
          Entry.1.Cidr=10.0.0.0/8" => "prefix-list";
         "CreateSecurityGroup GroupName=new GroupDescription=new VpcId={vpc}" => "security-group";

@@ -49,6 +49,12 @@ const PAGES: &[(&str, &str, &str)] = &[
         "securityGroupArn",
         "CreateSecurityGroup GroupName=g{n} GroupDescription=g VpcId={vpc}",
     ),
+    (
+        "DescribeSecurityGroupVpcAssociations",
+        "groupId",
+        "CreateSecurityGroup GroupName=g{n} GroupDescription=g VpcId={vpc}; \
+         AssociateSecurityGroupVpc GroupId={last} VpcId={vpc2}",
+    ),
     ("DescribeSubnets", "subnetId", "CreateSubnet VpcId={vpc} CidrBlock=10.0.{n}.0/24"),
     ("DescribeTags", "resourceId", ""),
     (

@@ -220,6 +220,18 @@ pub const SELECTS: &[Select] = &[
         nothing: &[],
     },
     Select {
+        request: "DescribeSecurityGroupVpcAssociations",
+        element: "groupId",
+        pair: ("{web}", "{other}"),
+        apart: &[("group-id", "{web}"), ("vpc-id", "{vpc2}")],
+        alike: &[
+            ("group-owner-id", "123456789012"),
+            ("state", "associated"),
+            ("vpc-owner-id", "123456789012"),
+        ],
+        nothing: &[],
+    },
+    Select {
         request: "DescribeManagedPrefixLists",
         element: "prefixListId",
         pair: ("{pl}", "pl-63a5400a"),

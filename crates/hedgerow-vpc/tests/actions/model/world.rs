@@ -161,6 +161,9 @@ fn groups(scenario: Scenario) -> Scenario {
         .ok(&rule("Egress", "Ipv6Ranges.1.CidrIpv6=2001:db8:1::/48", 53))
         .ok(&rule("Egress", "PrefixListIds.1.PrefixListId={pl}", 53))
         .ok(&rule("Egress", "Groups.1.GroupId={web}", 53))
+        .ok("AssociateSecurityGroupVpc GroupId={web} VpcId={vpc2}")
+        .make("other", "groupId", "CreateSecurityGroup GroupName=o GroupDescription=o VpcId={vpc}")
+        .ok("AssociateSecurityGroupVpc GroupId={other} VpcId={bare}")
         .make(
             "sgr2",
             "securityGroupRuleId",
