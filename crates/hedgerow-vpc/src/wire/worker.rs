@@ -260,6 +260,8 @@ fn describe(machine: &Machine, event: &Event, direction: Direction, at: SystemTi
         Some((id, groups)) => (Some(id.to_owned()), groups),
         None => (None, Vec::new()),
     };
+    // Of a packet that was dropped later, the rule that let it out says nothing.
+    let consulted = consulted.filter(|_| event.reason == Reason::Allowed);
     let rule = consulted.and_then(|consulted| {
         machine.fabric.rule(consulted.set, direction, consulted.rule?).cloned()
     });

@@ -146,6 +146,10 @@ impl Tap {
 
     /// The next frame that came in (not one we sent), or `None` after 20 ms of silence.
     fn next(&self) -> Option<Arrived> {
+        self.receive(0)
+    }
+
+    fn receive(&self, flags: i32) -> Option<Arrived> {
         let mut bytes = vec![0u8; 70_000];
         let mut control = [0u64; 16];
         // SAFETY: every pointer is to memory of the given size that outlives the call; the control
@@ -161,9 +165,9 @@ impl Tap {
             message.msg_iovlen = 1;
             message.msg_control = control.as_mut_ptr().cast();
             message.msg_controllen = size_of_val(&control);
-            let got = libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0);
+            let got = libc::recvmsg(self.0.as_raw_fd(), &raw mut message, flags);
             if got < 0 || from.sll_pkttype == libc::PACKET_OUTGOING {
-                return if got < 0 { None } else { self.next() };
+                return if got < 0 { None } else { self.receive(flags) };
             }
             bytes.truncate(got as usize);
             let header = libc::CMSG_FIRSTHDR(&raw const message);
@@ -171,6 +175,11 @@ impl Tap {
             let tagged = aux.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
             Some(Arrived { vlan: tagged.then_some(aux.tp_vlan_tci & 0xfff), bytes })
         }
+    }
+
+    /// The next frame that is there already.
+    pub fn try_next(&self) -> Option<Arrived> {
+        self.receive(libc::MSG_DONTWAIT)
     }
 
     /// The first frame that fits and arrives within `patience`.

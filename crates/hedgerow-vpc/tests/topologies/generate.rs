@@ -1,0 +1,396 @@
+//! What a random case is: networks, and what happens in them.
+//!
+//! A [`Pick`] stands for one of the things that there are, counted round: every value means
+//! something in every topology, so that a case stays one while it shrinks.
+
+use std::net::Ipv4Addr;
+
+use hedgerow_core::sg::{Direction, Ipv4Prefix, Traffic};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// One of the things that there are, counted round.
+#[derive(Debug, Clone, Copy)]
+pub struct Pick(pub u8);
+
+impl Pick {
+    pub fn of(self, count: usize) -> usize {
+        usize::from(self.0) % count.max(1)
+    }
+}
+
+/// Two VPCs with the same address block, and what happens in them.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    pub lists: Vec<Vec<Ipv4Prefix>>,
+    pub nets: [Net; 2],
+    /// The interfaces that are there in every case.
+    pub fixed: Vec<Fixed>,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Net {
+    pub groups: Vec<Group>,
+    pub tables: Vec<Vec<Route>>,
+    pub acls: Vec<Vec<Entry>>,
+    pub subnets: Vec<Edge>,
+    /// Of the subnet in which the fixed interfaces are.
+    pub fixed: Edge,
+    pub interfaces: Vec<Interface>,
+}
+
+/// A group's rules, and whether it keeps the one that lets everything out.
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub keeps_egress: bool,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Rule {
+    pub direction: Direction,
+    pub traffic: Traffic,
+    pub peer: Peer,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Peer {
+    Prefix(Ipv4Prefix),
+    /// The VPC's default group is among them.
+    Group(Pick),
+    List(Pick),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub prefix: Ipv4Prefix,
+    pub to: Pick,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    pub direction: Direction,
+    pub allow: bool,
+    pub traffic: Traffic,
+    pub peer: Ipv4Prefix,
+}
+
+/// Which table and list a subnet has; `None`: the VPC's.
+#[derive(Debug, Clone, Copy)]
+pub struct Edge {
+    pub table: Option<Pick>,
+    pub acl: Option<Pick>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Interface {
+    pub subnet: Pick,
+    pub host: Pick,
+    pub groups: Vec<Pick>,
+    pub check: bool,
+    /// On which trunk; `None`: on none.
+    pub trunk: Option<Pick>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Fixed {
+    pub groups: Vec<Pick>,
+    /// Addresses beside the one that each has.
+    pub secondaries: Vec<Pick>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    Send(Send),
+    Change(Change),
+}
+
+#[derive(Debug, Clone)]
+pub struct Send {
+    pub from: Pick,
+    pub what: What,
+    pub twist: Twist,
+}
+
+#[derive(Debug, Clone)]
+pub enum What {
+    New {
+        to: To,
+        body: Body,
+        first_fragment: bool,
+    },
+    /// An earlier packet once more.
+    Again(Pick),
+    /// An answer to an earlier packet, from where that arrived.
+    Answer(Pick, u8),
+    /// An ICMP error about an earlier packet, from where that arrived.
+    Error(Pick, u8),
+    /// A later fragment of an earlier packet.
+    Rest(Pick),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum To {
+    Interface(Pick, Pick),
+    Address(Ipv4Addr),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    Tcp { from: u16, to: u16, flags: u8 },
+    Udp { from: u16, to: u16 },
+    Icmp { kind: u8, code: u8, id: u16 },
+    Other(u8),
+}
+
+/// What is wrong with a packet.
+#[derive(Debug, Clone, Copy)]
+pub enum Twist {
+    Nothing,
+    Mac,
+    Vlan,
+    Source(To),
+}
+
+#[derive(Debug, Clone)]
+pub enum Change {
+    AddRule(Pick, Rule),
+    RemoveRule(Pick, Pick),
+    AddEntry(Pick, Entry),
+    RemoveEntry(Pick, Pick),
+    SetRoute(Pick, Route),
+    RemoveRoute(Pick, Pick),
+    Edge(Pick, Edge),
+    Groups(Pick, Vec<Pick>),
+    Check(Pick),
+    /// A branch leaves its trunk, or comes to one.
+    Plug(Pick, Pick),
+    /// A secondary address comes to a fixed interface, maybe from another.
+    Address(Pick, Pick),
+    List(Pick, Ipv4Prefix),
+    /// The interface goes for good.
+    Delete(Pick),
+}
+
+pub const TCP_FIN: u8 = 1;
+pub const TCP_SYN: u8 = 2;
+pub const TCP_RST: u8 = 4;
+pub const TCP_ACK: u8 = 16;
+
+fn pick() -> impl Strategy<Value = Pick> {
+    (0u8..24).prop_map(Pick)
+}
+
+fn picks() -> impl Strategy<Value = Vec<Pick>> {
+    vec(pick(), 0..=3)
+}
+
+/// Where the secondary addresses of fixed interfaces begin. Their primary ones are left alone: flows
+/// from and to these would last from one case to the next.
+pub const FIRST_SECONDARY: u8 = 64;
+
+/// Few and close, so that random prefixes often hold random addresses.
+fn address() -> impl Strategy<Value = Ipv4Addr> {
+    let subnet = select(vec![0u8, 1, 2, 3]);
+    prop_oneof![
+        12 => (subnet, 4u8..16).prop_map(|(subnet, host)| Ipv4Addr::new(10, 0, subnet, host)),
+        4 => (FIRST_SECONDARY..FIRST_SECONDARY + 12).prop_map(|host| Ipv4Addr::new(10, 0, 200, host)),
+        1 => Just(Ipv4Addr::new(10, 1, 0, 4)),
+        1 => Just(Ipv4Addr::new(192, 0, 2, 7)),
+        1 => Just(Ipv4Addr::new(224, 0, 0, 1)),
+        1 => Just(Ipv4Addr::new(10, 0, 0, 255)),
+    ]
+}
+
+fn prefix() -> impl Strategy<Value = Ipv4Prefix> {
+    let len = select(vec![0u8, 0, 8, 15, 16, 22, 23, 24, 24, 28, 29, 30, 31, 32, 32]);
+    (address(), len).prop_map(|(address, len)| Ipv4Prefix::new(address, len))
+}
+
+/// Around the borders of the evaluator's blocks and of the rules below.
+fn port() -> impl Strategy<Value = u16> {
+    let border = select(vec![80u16, 255, 256, 443, 511, 512, 5432, 65535, 0]);
+    prop_oneof![
+        6 => (border, -1i32..=1).prop_map(|(port, by)| (i32::from(port) + by).clamp(0, 65535) as u16),
+        1 => any::<u16>(),
+    ]
+}
+
+const OTHERS: [u8; 4] = [0, 47, 50, 255];
+
+fn traffic() -> impl Strategy<Value = Traffic> {
+    let range = || {
+        prop_oneof![
+            4 => (port(), port()).prop_map(|(a, b)| (a.min(b), a.max(b))),
+            1 => Just((0, u16::MAX)),
+        ]
+    };
+    let icmp = (select(vec![None, Some(0u8), Some(3), Some(8)]), proptest::option::of(0u8..3));
+    prop_oneof![
+        4 => Just(Traffic::All),
+        4 => range().prop_map(|(from, to)| Traffic::Tcp { from, to }),
+        4 => range().prop_map(|(from, to)| Traffic::Udp { from, to }),
+        2 => icmp.prop_map(|(kind, code)| Traffic::Icmp { kind, code: kind.and(code) }),
+        1 => select(OTHERS.to_vec()).prop_map(Traffic::Other),
+    ]
+}
+
+fn direction() -> impl Strategy<Value = Direction> {
+    prop_oneof![Just(Direction::Ingress), Just(Direction::Egress)]
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let peer = prop_oneof![
+        4 => prefix().prop_map(Peer::Prefix),
+        3 => pick().prop_map(Peer::Group),
+        1 => pick().prop_map(Peer::List),
+    ];
+    let direction = prop_oneof![2 => Just(Direction::Ingress), 1 => Just(Direction::Egress)];
+    (direction, traffic(), peer).prop_map(|(direction, traffic, peer)| Rule {
+        direction,
+        traffic,
+        peer,
+    })
+}
+
+fn group() -> impl Strategy<Value = Group> {
+    (prop_oneof![3 => Just(true), 2 => Just(false)], vec(rule(), 0..=4))
+        .prop_map(|(keeps_egress, rules)| Group { keeps_egress, rules })
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    let len = select(vec![0u8, 16, 16, 22, 23, 24, 24, 24, 28, 32]);
+    let prefix = (address(), len).prop_map(|(address, len)| Ipv4Prefix::new(address, len));
+    (prefix, pick()).prop_map(|(prefix, to)| Route { prefix, to })
+}
+
+/// Mostly with an entry for everything at the end, as most have.
+fn acl() -> impl Strategy<Value = Vec<Entry>> {
+    let all =
+        |direction| Entry { direction, allow: true, traffic: Traffic::All, peer: Ipv4Prefix::ANY };
+    let end = prop_oneof![4 => Just(true), 1 => Just(false)];
+    (vec(entry(), 0..=4), end).prop_map(move |(mut entries, end)| {
+        if end {
+            entries.extend([all(Direction::Ingress), all(Direction::Egress)]);
+        }
+        entries
+    })
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    (direction(), any::<bool>(), traffic(), prefix())
+        .prop_map(|(direction, allow, traffic, peer)| Entry { direction, allow, traffic, peer })
+}
+
+fn edge() -> impl Strategy<Value = Edge> {
+    let some = || prop_oneof![1 => Just(None), 2 => pick().prop_map(Some)];
+    (some(), some()).prop_map(|(table, acl)| Edge { table, acl })
+}
+
+fn checked() -> impl Strategy<Value = bool> {
+    prop_oneof![2 => Just(true), 1 => Just(false)]
+}
+
+fn interface() -> impl Strategy<Value = Interface> {
+    let trunk = prop_oneof![4 => pick().prop_map(Some), 1 => Just(None)];
+    (pick(), pick(), picks(), checked(), trunk).prop_map(|(subnet, host, groups, check, trunk)| {
+        Interface { subnet, host, groups, check, trunk }
+    })
+}
+
+fn net(most: usize) -> impl Strategy<Value = Net> {
+    (
+        vec(group(), most.min(1)..=most),
+        vec(vec(route(), 0..=4), 0..=most.min(2)),
+        vec(acl(), 0..=most.min(2)),
+        vec(edge(), most.min(1)..=most),
+        edge(),
+        vec(interface(), 0..=most + 1),
+    )
+        .prop_map(|(groups, tables, acls, subnets, fixed, interfaces)| Net {
+            groups,
+            tables,
+            acls,
+            subnets,
+            fixed,
+            interfaces,
+        })
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let flags = prop_oneof![5 => Just(TCP_SYN), 1 => flags()];
+    let source = || select(vec![1024u16, 1025, 80]);
+    let kind = select(vec![8u8, 8, 0, 13, 3, 11, 200]);
+    prop_oneof![
+        4 => (source(), port(), flags).prop_map(|(from, to, flags)| Body::Tcp { from, to, flags }),
+        4 => (source(), port()).prop_map(|(from, to)| Body::Udp { from, to }),
+        2 => (kind, 0u8..3, 1u16..3).prop_map(|(kind, code, id)| Body::Icmp { kind, code, id }),
+        1 => select(OTHERS.to_vec()).prop_map(Body::Other),
+    ]
+}
+
+fn flags() -> impl Strategy<Value = u8> {
+    select(vec![TCP_ACK, TCP_SYN | TCP_ACK, TCP_FIN | TCP_ACK, TCP_RST, TCP_SYN])
+}
+
+fn to() -> impl Strategy<Value = To> {
+    prop_oneof![
+        6 => (pick(), pick()).prop_map(|(interface, address)| To::Interface(interface, address)),
+        1 => address().prop_map(To::Address),
+    ]
+}
+
+fn send() -> impl Strategy<Value = Send> {
+    let fragment = prop_oneof![8 => Just(false), 1 => Just(true)];
+    let what = prop_oneof![
+        6 => (to(), body(), fragment)
+            .prop_map(|(to, body, first_fragment)| What::New { to, body, first_fragment }),
+        2 => pick().prop_map(What::Again),
+        3 => (pick(), flags()).prop_map(|(of, flags)| What::Answer(of, flags)),
+        1 => (pick(), select(vec![3u8, 11, 4, 12])).prop_map(|(of, kind)| What::Error(of, kind)),
+        1 => pick().prop_map(What::Rest),
+    ];
+    let twist = prop_oneof![
+        40 => Just(Twist::Nothing),
+        1 => Just(Twist::Mac),
+        1 => Just(Twist::Vlan),
+        8 => to().prop_map(Twist::Source),
+    ];
+    (pick(), what, twist).prop_map(|(from, what, twist)| Send { from, what, twist })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        2 => (pick(), rule()).prop_map(|(group, rule)| Change::AddRule(group, rule)),
+        3 => (pick(), pick()).prop_map(|(group, rule)| Change::RemoveRule(group, rule)),
+        1 => (pick(), entry()).prop_map(|(acl, entry)| Change::AddEntry(acl, entry)),
+        1 => (pick(), pick()).prop_map(|(acl, entry)| Change::RemoveEntry(acl, entry)),
+        2 => (pick(), route()).prop_map(|(table, route)| Change::SetRoute(table, route)),
+        1 => (pick(), pick()).prop_map(|(table, route)| Change::RemoveRoute(table, route)),
+        1 => (pick(), edge()).prop_map(|(subnet, edge)| Change::Edge(subnet, edge)),
+        2 => (pick(), picks()).prop_map(|(interface, groups)| Change::Groups(interface, groups)),
+        1 => pick().prop_map(Change::Check),
+        1 => (pick(), pick()).prop_map(|(interface, trunk)| Change::Plug(interface, trunk)),
+        1 => (pick(), pick()).prop_map(|(interface, host)| Change::Address(interface, host)),
+        1 => (pick(), prefix()).prop_map(|(list, prefix)| Change::List(list, prefix)),
+        1 => pick().prop_map(Change::Delete),
+    ]
+}
+
+/// How many interfaces there are in every case.
+pub const FIXED: usize = 6;
+
+pub fn topology() -> impl Strategy<Value = Topology> {
+    let fixed = (picks(), vec(pick(), 0..=1))
+        .prop_map(|(groups, secondaries)| Fixed { groups, secondaries });
+    let step = prop_oneof![7 => send().prop_map(Step::Send), 1 => change().prop_map(Step::Change)];
+    (vec(vec(prefix(), 0..=3), 0..=1), (net(4), net(1)), vec(fixed, FIXED), vec(step, 8..48))
+        .prop_map(|(lists, (main, other), fixed, steps)| Topology {
+            lists,
+            nets: [main, other],
+            fixed,
+            steps,
+        })
+}

@@ -1,0 +1,474 @@
+//! The plain model: what a VPC does with a packet, in words of [`hedgerow_core`], without a thought
+//! to speed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use hedgerow_core::acl;
+use hedgerow_core::reason::Reason;
+use hedgerow_core::route::{self, Target};
+use hedgerow_core::sg::{
+    self, Direction, GroupId, ICMP, Ipv4Prefix, Peer, RuleId, TCP, Traffic, UDP, judge, tracks,
+};
+
+use super::generate::{Body, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+
+/// Position of an interface in [`Model::interfaces`].
+pub type Id = usize;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Nowhere,
+    /// Has the port for itself.
+    Port(usize),
+    /// Shares a trunk's port.
+    Branch {
+        port: usize,
+        vlan: u16,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Interface {
+    pub eni: String,
+    pub mac: [u8; 6],
+    pub vpc: usize,
+    pub subnet: usize,
+    /// Each with a number of its own for every time that an interface gets an address.
+    pub addresses: Vec<(Ipv4Addr, u64)>,
+    pub groups: BTreeSet<GroupId>,
+    pub check: bool,
+    pub place: Place,
+    /// An interface that was deleted keeps its position.
+    pub exists: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Subnet {
+    pub id: String,
+    pub vpc: usize,
+    pub block: Ipv4Prefix,
+    pub table: usize,
+    pub acl: usize,
+}
+
+/// Where a route leads; to an interface whether it is there or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    Local,
+    Interface(Id),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RulePeer {
+    Prefix(Ipv4Prefix),
+    Group(GroupId),
+    List(usize),
+}
+
+#[derive(Debug, Clone)]
+pub struct Rule {
+    pub id: RuleId,
+    pub direction: Direction,
+    pub traffic: Traffic,
+    pub peer: RulePeer,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub interfaces: Vec<Interface>,
+    pub subnets: Vec<Subnet>,
+    pub tables: Vec<BTreeMap<Ipv4Prefix, Goal>>,
+    /// By direction, by number.
+    pub acls: Vec<BTreeMap<(Direction, u16), acl::Entry>>,
+    pub groups: BTreeMap<GroupId, Vec<Rule>>,
+    pub lists: Vec<BTreeSet<Ipv4Prefix>>,
+    flows: BTreeMap<FlowKey, Flow>,
+    fragments: BTreeSet<(Id, Id, Ipv4Addr, Ipv4Addr, u16, u8)>,
+}
+
+/// A packet at the port where it enters.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    pub port: usize,
+    pub vlan: Option<u16>,
+    pub source_mac: [u8; 6],
+    pub source: Ipv4Addr,
+    pub destination: Ipv4Addr,
+    /// Identification of the datagram.
+    pub id: u16,
+    pub body: Body,
+    pub part: Part,
+    /// The packet that an ICMP error is about.
+    pub about: Option<(Ipv4Addr, Ipv4Addr, Body)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    First,
+    Later,
+}
+
+impl Body {
+    pub fn protocol(self) -> u8 {
+        match self {
+            Body::Tcp { .. } => TCP,
+            Body::Udp { .. } => UDP,
+            Body::Icmp { .. } => ICMP,
+            Body::Other(number) => number,
+        }
+    }
+
+    /// Source and destination port as rules and records have them.
+    pub fn ports(self) -> (u16, u16) {
+        match self {
+            Body::Tcp { from, to, .. } | Body::Udp { from, to } => (from, to),
+            Body::Icmp { kind, code, .. } => (0, u16::from_be_bytes([kind, code])),
+            Body::Other(_) => (0, 0),
+        }
+    }
+
+    fn flags(self) -> u8 {
+        if let Body::Tcp { flags, .. } = self { flags } else { 0 }
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub reason: Reason,
+    pub from: Option<Id>,
+    pub to: Option<Id>,
+    /// Rules that let it out and in; `None` for packets of tracked flows, of which there is no news.
+    pub rules: Option<[RuleId; 2]>,
+}
+
+/// One end of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    who: Who,
+    address: Ipv4Addr,
+    port: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    /// The interface that has the address, in this VPC.
+    Owner(usize),
+    /// An interface that forwards for the address.
+    Forwards(Id),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct FlowKey {
+    protocol: u8,
+    ends: [End; 2],
+    /// Of ICMP queries: the request's type, and who asks.
+    query: Option<(u8, End)>,
+}
+
+#[derive(Debug, Clone)]
+struct Flow {
+    initiator: End,
+    /// Ends whose groups do not track it.
+    untracked: BTreeSet<End>,
+    replied: bool,
+    closing: bool,
+    /// Since when each end has its address; 0 for one that forwards.
+    tenures: BTreeMap<End, u64>,
+}
+
+/// How an interface and an address of a packet stand to each other.
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    interface: Id,
+    address: Ipv4Addr,
+    owns: bool,
+}
+
+impl Model {
+    fn owner(&self, vpc: usize, address: Ipv4Addr) -> Option<(Id, u64)> {
+        self.interfaces.iter().enumerate().filter(|(_, i)| i.exists && i.vpc == vpc).find_map(
+            |(id, interface)| {
+                let held = interface.addresses.iter().find(|(own, _)| *own == address)?;
+                Some((id, held.1))
+            },
+        )
+    }
+
+    /// The interface whose frames come so tagged from the port.
+    pub fn sender(&self, port: usize, vlan: Option<u16>) -> Option<Id> {
+        let place = vlan.map_or(Place::Port(port), |vlan| Place::Branch { port, vlan });
+        self.interfaces.iter().position(|i| i.exists && i.place == place)
+    }
+
+    /// Decides, and remembers what the decision starts.
+    pub fn judge(&mut self, packet: &Packet) -> Verdict {
+        let drop = |reason, from, to| Verdict { reason, from, to, rules: None };
+        let Some(from) = self.sender(packet.port, packet.vlan) else {
+            let port = self.sender(packet.port, None);
+            return drop(Reason::UnknownVlan, port, None);
+        };
+        let sender = &self.interfaces[from];
+        let vpc = sender.vpc;
+        if packet.source_mac != sender.mac {
+            return drop(Reason::SourceMac, Some(from), None);
+        }
+        let source_owner = self.owner(vpc, packet.source).map(|(id, _)| id);
+        if sender.check && source_owner != Some(from) {
+            return drop(Reason::SourceAddress, Some(from), None);
+        }
+        let subnet = &self.subnets[sender.subnet];
+        let broadcast =
+            Ipv4Addr::from_bits(subnet.block.address.to_bits() | (u32::MAX >> subnet.block.len));
+        if packet.destination.octets()[0] >= 224 || packet.destination == broadcast {
+            return drop(Reason::Multicast, Some(from), None);
+        }
+        let owner = self.owner(vpc, packet.destination).map(|(id, _)| id);
+        let to = match self.route(subnet, packet.destination, owner) {
+            Ok(to) => to,
+            Err(reason) => return drop(reason, Some(from), owner),
+        };
+        let receiver = &self.interfaces[to];
+        if receiver.place == Place::Nowhere {
+            return drop(Reason::PeerDown, Some(from), Some(to));
+        }
+        if receiver.check && owner != Some(to) {
+            return drop(Reason::DestinationAddress, Some(from), Some(to));
+        }
+        let sides = [
+            Side { interface: from, address: packet.source, owns: source_owner == Some(from) },
+            Side { interface: to, address: packet.destination, owns: owner == Some(to) },
+        ];
+        let datagram =
+            (from, to, packet.source, packet.destination, packet.id, packet.body.protocol());
+        let verdict = match packet.part {
+            Part::Later if self.fragments.contains(&datagram) => Ok(None),
+            Part::Later => Err(Reason::Fragment),
+            Part::Whole | Part::First => self.gates(packet, sides),
+        };
+        if packet.part == Part::First && verdict.is_ok() {
+            self.fragments.insert(datagram);
+        }
+        match verdict {
+            Ok(rules) => Verdict { reason: Reason::Allowed, from: Some(from), to: Some(to), rules },
+            Err(reason) => drop(reason, Some(from), Some(to)),
+        }
+    }
+
+    /// Where the subnet's table leads; in the subnet itself, to whoever has the address.
+    fn route(
+        &self,
+        subnet: &Subnet,
+        destination: Ipv4Addr,
+        owner: Option<Id>,
+    ) -> Result<Id, Reason> {
+        if subnet.block.contains(destination) {
+            return owner.ok_or(Reason::NoRoute);
+        }
+        let target = |goal: &Goal| match *goal {
+            Goal::Local => Target::Local,
+            Goal::Interface(id) => {
+                let interface = &self.interfaces[id];
+                match interface.exists && interface.place != Place::Nowhere {
+                    true => Target::Interface(id as u32),
+                    false => Target::Blackhole,
+                }
+            }
+        };
+        let table = &self.tables[subnet.table];
+        let routes: Vec<(Ipv4Prefix, Target)> =
+            table.iter().map(|(prefix, goal)| (*prefix, target(goal))).collect();
+        match route::lookup(&routes, destination) {
+            Some(Target::Local) => owner.ok_or(Reason::NoRoute),
+            Some(Target::Interface(id)) => Ok(id as Id),
+            Some(Target::Blackhole) => Err(Reason::Blackhole),
+            _ => Err(Reason::NoRoute),
+        }
+    }
+
+    /// Groups and network ACLs of both ends. `Ok(None)`: as a packet of a tracked flow.
+    fn gates(&mut self, packet: &Packet, sides: [Side; 2]) -> Result<Option<[RuleId; 2]>, Reason> {
+        let [out, into] = sides;
+        let ends = [self.end(out, packet.body, true), self.end(into, packet.body, false)];
+        let key = flow_key(packet.body, ends);
+        if let Some(key) = &key
+            && let Some(flow) = self.flows.get(key).filter(|flow| self.has(flow, packet, ends))
+        {
+            let untracked = flow.untracked.clone();
+            if untracked.contains(&ends[0]) && self.rule_out(packet, sides).is_none() {
+                return Err(Reason::EgressGroups);
+            }
+            self.edges(packet, sides)?;
+            if untracked.contains(&ends[1]) && self.rule_in(packet, sides).is_none() {
+                return Err(Reason::IngressGroups);
+            }
+            let flow = self.flows.get_mut(key).expect("found above");
+            flow.replied |= ends[0] != flow.initiator;
+            flow.closing |= packet.body.flags() & (TCP_FIN | TCP_RST) != 0;
+            return Ok(None);
+        }
+        if self.related(packet, sides) {
+            self.edges(packet, sides)?;
+            return Ok(None);
+        }
+        let out = self.rule_out(packet, sides).ok_or(Reason::EgressGroups)?;
+        self.edges(packet, sides)?;
+        let into = self.rule_in(packet, sides).ok_or(Reason::IngressGroups)?;
+        if let Some(key) = key {
+            let flow = self.start(packet, sides, ends);
+            self.flows.insert(key, flow);
+        }
+        Ok(Some([out, into]))
+    }
+
+    /// The network ACLs of both subnets, unless the packet stays in one.
+    fn edges(&self, packet: &Packet, [from, to]: [Side; 2]) -> Result<(), Reason> {
+        let subnet = |side: Side| &self.subnets[self.interfaces[side.interface].subnet];
+        if self.interfaces[from.interface].subnet == self.interfaces[to.interface].subnet {
+            return Ok(());
+        }
+        let passes = |list: usize, direction, peer| {
+            let entries: Vec<acl::Entry> = self.acls[list]
+                .iter()
+                .filter(|((way, _), _)| *way == direction)
+                .map(|(_, entry)| *entry)
+                .collect();
+            acl::passes(&entries, packet.body.protocol(), packet.body.ports().1, peer)
+        };
+        if !passes(subnet(from).acl, Direction::Egress, packet.destination) {
+            return Err(Reason::NetworkAclEgress);
+        }
+        if !passes(subnet(to).acl, Direction::Ingress, packet.source) {
+            return Err(Reason::NetworkAclIngress);
+        }
+        Ok(())
+    }
+
+    /// The groups on an interface, in the order in which rules are tried, lists as their entries.
+    fn groups_of(&self, id: Id) -> Vec<sg::Group> {
+        let peers = |peer: &RulePeer| match peer {
+            RulePeer::Prefix(prefix) => vec![Peer::V4(*prefix)],
+            RulePeer::Group(group) => vec![Peer::Group(group.clone())],
+            RulePeer::List(list) => self.lists[*list].iter().copied().map(Peer::V4).collect(),
+        };
+        let rules = |rule: &Rule| {
+            let Rule { id, direction, traffic, peer } = rule.clone();
+            let rule = |peer| sg::Rule { id: id.clone(), direction, traffic, peer };
+            peers(&peer).into_iter().map(rule).collect::<Vec<_>>()
+        };
+        let group = |id: &GroupId| sg::Group {
+            id: id.clone(),
+            rules: self.groups[id].iter().flat_map(rules).collect(),
+        };
+        self.interfaces[id].groups.iter().map(group).collect()
+    }
+
+    fn seen(&self, packet: &Packet, peer: Side) -> sg::Packet {
+        let groups = || self.interfaces[peer.interface].groups.clone();
+        sg::Packet {
+            protocol: packet.body.protocol(),
+            port: packet.body.ports().1,
+            peer: peer.address,
+            // An interface that forwards for others does not lend them its groups.
+            peer_groups: if peer.owns { groups() } else { BTreeSet::new() },
+        }
+    }
+
+    fn rule_out(&self, packet: &Packet, [from, to]: [Side; 2]) -> Option<RuleId> {
+        let groups = self.groups_of(from.interface);
+        judge(&groups, Direction::Egress, &self.seen(packet, to)).map(|rule| rule.id.clone())
+    }
+
+    fn rule_in(&self, packet: &Packet, [from, to]: [Side; 2]) -> Option<RuleId> {
+        let groups = self.groups_of(to.interface);
+        judge(&groups, Direction::Ingress, &self.seen(packet, from)).map(|rule| rule.id.clone())
+    }
+
+    fn end(&self, side: Side, body: Body, sends: bool) -> End {
+        let who = match side.owns {
+            true => Who::Owner(self.interfaces[side.interface].vpc),
+            false => Who::Forwards(side.interface),
+        };
+        let port = match body {
+            Body::Icmp { id, .. } => id,
+            body if sends => body.ports().0,
+            body => body.ports().1,
+        };
+        End { who, address: side.address, port }
+    }
+
+    /// For how long each end has had its address; one that forwards has none.
+    fn tenure(&self, end: End) -> Option<u64> {
+        match end.who {
+            Who::Owner(vpc) => self.owner(vpc, end.address).map(|(_, tenure)| tenure),
+            Who::Forwards(_) => Some(0),
+        }
+    }
+
+    /// Whether the packet goes on with the flow: it does not start it anew, and both ends are still
+    /// the same interfaces.
+    fn has(&self, flow: &Flow, packet: &Packet, ends: [End; 2]) -> bool {
+        let opens = packet.body.flags() & (TCP_SYN | TCP_ACK) == TCP_SYN;
+        let repeats = ends[0] == flow.initiator && !flow.replied && !flow.closing;
+        (!opens || repeats)
+            && ends.iter().all(|end| self.tenure(*end) == flow.tenures.get(end).copied())
+    }
+
+    fn start(&self, packet: &Packet, [from, to]: [Side; 2], ends: [End; 2]) -> Flow {
+        let mut untracked = BTreeSet::new();
+        let groups = self.groups_of(from.interface);
+        if !tracks(&groups, Direction::Egress, &self.seen(packet, to)) {
+            untracked.insert(ends[0]);
+        }
+        let groups = self.groups_of(to.interface);
+        if !tracks(&groups, Direction::Ingress, &self.seen(packet, from)) {
+            untracked.insert(ends[1]);
+        }
+        let tenures = ends.iter().filter_map(|end| Some((*end, self.tenure(*end)?))).collect();
+        let closing = packet.body.flags() & (TCP_FIN | TCP_RST) != 0;
+        Flow { initiator: ends[0], untracked, replied: false, closing, tenures }
+    }
+
+    /// Whether the packet is an ICMP error about one that its receiver sent in a tracked flow.
+    fn related(&self, packet: &Packet, [from, to]: [Side; 2]) -> bool {
+        let Body::Icmp { kind: 3 | 4 | 11 | 12, .. } = packet.body else { return false };
+        let Some((source, destination, body)) = packet.about else { return false };
+        if source != packet.destination {
+            return false;
+        }
+        let reporter = &self.interfaces[from.interface];
+        let owner = self.owner(reporter.vpc, destination).map(|(id, _)| id);
+        // Whoever checks addresses reports of the address's owner, not of what it forwarded itself.
+        let speaks_for_owner = reporter.check || owner == Some(from.interface);
+        let other =
+            Side { interface: from.interface, address: destination, owns: speaks_for_owner };
+        let ends = [self.end(to, body, true), self.end(other, body, false)];
+        let Some(flow) = flow_key(body, ends).and_then(|key| self.flows.get(&key)) else {
+            return false;
+        };
+        // An error comes to the receiver by its address, also where it forwards for that.
+        let since = self.owner(reporter.vpc, packet.destination).map(|(_, tenure)| tenure);
+        let receiver = match ends[0].who {
+            Who::Owner(_) => since == flow.tenures.get(&ends[0]).copied(),
+            Who::Forwards(_) => true,
+        };
+        receiver && self.tenure(ends[1]) == flow.tenures.get(&ends[1]).copied()
+    }
+}
+
+/// The flow of a packet between two ends; `None`: such packets make none.
+fn flow_key(body: Body, [from, to]: [End; 2]) -> Option<FlowKey> {
+    let query = match body {
+        Body::Icmp { kind, .. } => Some(match kind {
+            8 => (8, from),
+            0 => (8, to),
+            13 | 15 | 17 => (kind, from),
+            14 | 16 | 18 => (kind - 1, to),
+            _ => return None,
+        }),
+        _ => None,
+    };
+    Some(FlowKey { protocol: body.protocol(), ends: [from.min(to), from.max(to)], query })
+}
