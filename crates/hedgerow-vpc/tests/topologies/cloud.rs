@@ -32,7 +32,8 @@ pub struct Cloud {
 
 impl Cloud {
     pub fn new(name: String) -> Self {
-        let wire = Wire::start(WireConfig { name: name.clone() }).expect("start wire (root?)");
+        let wire = Wire::start(WireConfig { name: name.clone(), records: None })
+            .expect("start wire (root?)");
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let records = wire.flow_records();

@@ -1,10 +1,11 @@
 //! Requests that change something, and what they mean for the model.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use hedgerow_core::acl;
-use hedgerow_core::sg::{Direction, GroupId, ICMP, Ipv4Prefix, RuleId, TCP, Traffic, UDP};
+use hedgerow_core::prefix::IpPrefix;
+use hedgerow_core::sg::{Direction, GroupId, ICMP, ICMPV6, RuleId, TCP, Traffic, UDP};
 
 use super::cloud::texts;
 use super::generate::{Change, Edge, Entry, FIRST_SECONDARY, FIXED, Peer, Pick, Route, Rule};
@@ -19,12 +20,13 @@ fn words(traffic: Traffic) -> (String, Option<[i32; 2]>) {
         Traffic::Tcp { from, to } => (TCP.to_string(), Some([from.into(), to.into()])),
         Traffic::Udp { from, to } => (UDP.to_string(), Some([from.into(), to.into()])),
         Traffic::Icmp { kind, code } => (ICMP.to_string(), Some([any(kind), any(code)])),
+        Traffic::Icmpv6 { kind, code } => (ICMPV6.to_string(), Some([any(kind), any(code)])),
         Traffic::Other(number) => (number.to_string(), None),
     }
 }
 
 impl Interface {
-    pub fn has(&self, address: Ipv4Addr) -> bool {
+    pub fn has(&self, address: IpAddr) -> bool {
         self.exists && self.addresses.iter().any(|(own, _)| *own == address)
     }
 }
@@ -241,7 +243,7 @@ impl World {
 
     /// The route of the VPC's own block cannot go; it becomes local again.
     fn remove_route(&mut self, table: usize, pick: Pick) {
-        let prefixes: Vec<Ipv4Prefix> = self.model.tables[table].keys().copied().collect();
+        let prefixes: Vec<IpPrefix> = self.model.tables[table].keys().copied().collect();
         let prefix = prefixes[pick.of(prefixes.len())];
         let mut request = vec![
             ("RouteTableId", self.table_ids[table].clone()),
@@ -359,7 +361,7 @@ impl World {
 
     pub fn assign(&mut self, id: Id, host: u32) {
         let subnet = self.model.interfaces[id].subnet;
-        let address = self.model.subnets[subnet].block.nth(host);
+        let address = nth(self.model.subnets[subnet].block, host);
         if self.model.interfaces[id].has(address) {
             return;
         }
@@ -380,7 +382,7 @@ impl World {
     }
 
     /// Puts a prefix on a list, or takes it off.
-    fn toggle(&mut self, pick: Pick, prefix: Ipv4Prefix) {
+    fn toggle(&mut self, pick: Pick, prefix: IpPrefix) {
         if self.lists.is_empty() {
             return;
         }
@@ -413,6 +415,14 @@ impl World {
         self.cloud.ok("DeleteNetworkInterface", &[("NetworkInterfaceId", eni.as_str())]);
         self.model.interfaces[id].exists = false;
         self.model.interfaces[id].place = Place::Nowhere;
+    }
+}
+
+/// An address of an IPv4 block.
+pub fn nth(block: IpPrefix, host: u32) -> IpAddr {
+    match block {
+        IpPrefix::V4(block) => block.nth(host).into(),
+        IpPrefix::V6(block) => block.nth(host.into()).into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Packets as bytes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hedgerow_datapath::fabric::ROUTER_MAC;
 
@@ -12,7 +12,7 @@ use super::raw;
 const FIRST_PART: u16 = 32;
 
 /// The transport header and what follows. `answers` is the packet that an ICMP error quotes.
-fn transport(body: Body, about: Option<(Ipv4Addr, Ipv4Addr, Body)>) -> Vec<u8> {
+fn transport(body: Body, about: Option<(IpAddr, IpAddr, Body)>) -> Vec<u8> {
     let mut bytes = vec![0; usize::from(FIRST_PART)];
     let put = |bytes: &mut [u8], at: usize, word: u16| {
         bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
@@ -36,12 +36,25 @@ fn transport(body: Body, about: Option<(Ipv4Addr, Ipv4Addr, Body)>) -> Vec<u8> {
                 bytes.truncate(8);
                 let quoted = transport(body, None);
                 let datagram = (7, 0, false);
-                bytes.extend(raw::ipv4(source, destination, body.protocol(), datagram, &quoted));
+                bytes.extend(raw::ipv4(
+                    v4(source),
+                    v4(destination),
+                    body.protocol(),
+                    datagram,
+                    &quoted,
+                ));
             }
         }
         Body::Other(_) => {}
     }
     bytes
+}
+
+fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("{address} in an IPv4 packet"),
+    }
 }
 
 /// The IPv4 packet, as it arrives too.
@@ -52,7 +65,8 @@ pub fn ipv4(packet: &Packet) -> Vec<u8> {
         Part::First => ((packet.id, 0, true), bytes),
         Part::Later => ((packet.id, FIRST_PART, false), vec![0xff; 16]),
     };
-    raw::ipv4(packet.source, packet.destination, packet.body.protocol(), fragment, &bytes)
+    let (source, destination) = (v4(packet.source), v4(packet.destination));
+    raw::ipv4(source, destination, packet.body.protocol(), fragment, &bytes)
 }
 
 /// The frame as the sender sends it.

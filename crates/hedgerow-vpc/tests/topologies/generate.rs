@@ -3,9 +3,10 @@
 //! A [`Pick`] stands for one of the things that there are, counted round: every value means
 //! something in every topology, so that a case stays one while it shrinks.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use hedgerow_core::sg::{Direction, Ipv4Prefix, Traffic};
+use hedgerow_core::prefix::IpPrefix;
+use hedgerow_core::sg::{Direction, Traffic};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -23,7 +24,7 @@ impl Pick {
 /// Two VPCs with the same address block, and what happens in them.
 #[derive(Debug, Clone)]
 pub struct Topology {
-    pub lists: Vec<Vec<Ipv4Prefix>>,
+    pub lists: Vec<Vec<IpPrefix>>,
     pub nets: [Net; 2],
     /// The interfaces that are there in every case.
     pub fixed: Vec<Fixed>,
@@ -57,7 +58,7 @@ pub struct Rule {
 
 #[derive(Debug, Clone, Copy)]
 pub enum Peer {
-    Prefix(Ipv4Prefix),
+    Prefix(IpPrefix),
     /// The VPC's default group is among them.
     Group(Pick),
     List(Pick),
@@ -65,7 +66,7 @@ pub enum Peer {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    pub prefix: Ipv4Prefix,
+    pub prefix: IpPrefix,
     pub to: Pick,
 }
 
@@ -74,7 +75,7 @@ pub struct Entry {
     pub direction: Direction,
     pub allow: bool,
     pub traffic: Traffic,
-    pub peer: Ipv4Prefix,
+    pub peer: IpPrefix,
 }
 
 /// Which table and list a subnet has; `None`: the VPC's.
@@ -134,7 +135,7 @@ pub enum What {
 #[derive(Debug, Clone, Copy)]
 pub enum To {
     Interface(Pick, Pick),
-    Address(Ipv4Addr),
+    Address(IpAddr),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +170,7 @@ pub enum Change {
     Plug(Pick, Pick),
     /// A secondary address comes to a fixed interface, maybe from another.
     Address(Pick, Pick),
-    List(Pick, Ipv4Prefix),
+    List(Pick, IpPrefix),
     /// The interface goes for good.
     Delete(Pick),
 }
@@ -192,7 +193,7 @@ fn picks() -> impl Strategy<Value = Vec<Pick>> {
 pub const FIRST_SECONDARY: u8 = 64;
 
 /// Few and close, so that random prefixes often hold random addresses.
-fn address() -> impl Strategy<Value = Ipv4Addr> {
+fn address() -> impl Strategy<Value = IpAddr> {
     let subnet = select(vec![0u8, 1, 2, 3]);
     prop_oneof![
         12 => (subnet, 4u8..16).prop_map(|(subnet, host)| Ipv4Addr::new(10, 0, subnet, host)),
@@ -202,11 +203,17 @@ fn address() -> impl Strategy<Value = Ipv4Addr> {
         1 => Just(Ipv4Addr::new(224, 0, 0, 1)),
         1 => Just(Ipv4Addr::new(10, 0, 0, 255)),
     ]
+    .prop_map(IpAddr::V4)
 }
 
-fn prefix() -> impl Strategy<Value = Ipv4Prefix> {
+/// Every IPv4 address.
+pub fn everywhere() -> IpPrefix {
+    IpPrefix::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
+}
+
+fn prefix() -> impl Strategy<Value = IpPrefix> {
     let len = select(vec![0u8, 0, 8, 15, 16, 22, 23, 24, 24, 28, 29, 30, 31, 32, 32]);
-    (address(), len).prop_map(|(address, len)| Ipv4Prefix::new(address, len))
+    (address(), len).prop_map(|(address, len)| IpPrefix::new(address, len))
 }
 
 /// Around the borders of the evaluator's blocks and of the rules below.
@@ -262,14 +269,14 @@ fn group() -> impl Strategy<Value = Group> {
 
 fn route() -> impl Strategy<Value = Route> {
     let len = select(vec![0u8, 16, 16, 22, 23, 24, 24, 24, 28, 32]);
-    let prefix = (address(), len).prop_map(|(address, len)| Ipv4Prefix::new(address, len));
+    let prefix = (address(), len).prop_map(|(address, len)| IpPrefix::new(address, len));
     (prefix, pick()).prop_map(|(prefix, to)| Route { prefix, to })
 }
 
 /// Mostly with an entry for everything at the end, as most have.
 fn acl() -> impl Strategy<Value = Vec<Entry>> {
     let all =
-        |direction| Entry { direction, allow: true, traffic: Traffic::All, peer: Ipv4Prefix::ANY };
+        |direction| Entry { direction, allow: true, traffic: Traffic::All, peer: everywhere() };
     let end = prop_oneof![4 => Just(true), 1 => Just(false)];
     (vec(entry(), 0..=4), end).prop_map(move |(mut entries, end)| {
         if end {

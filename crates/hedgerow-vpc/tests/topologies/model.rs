@@ -2,13 +2,14 @@
 //! to speed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use hedgerow_core::acl;
+use hedgerow_core::prefix::IpPrefix;
 use hedgerow_core::reason::Reason;
 use hedgerow_core::route::{self, Target};
 use hedgerow_core::sg::{
-    self, Direction, GroupId, ICMP, Ipv4Prefix, Peer, RuleId, TCP, Traffic, UDP, judge, tracks,
+    self, Direction, GroupId, ICMP, Peer, RuleId, TCP, Traffic, UDP, judge, tracks,
 };
 
 use super::generate::{Body, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
@@ -35,7 +36,7 @@ pub struct Interface {
     pub vpc: usize,
     pub subnet: usize,
     /// Each with a number of its own for every time that an interface gets an address.
-    pub addresses: Vec<(Ipv4Addr, u64)>,
+    pub addresses: Vec<(IpAddr, u64)>,
     pub groups: BTreeSet<GroupId>,
     pub check: bool,
     pub place: Place,
@@ -47,7 +48,7 @@ pub struct Interface {
 pub struct Subnet {
     pub id: String,
     pub vpc: usize,
-    pub block: Ipv4Prefix,
+    pub block: IpPrefix,
     pub table: usize,
     pub acl: usize,
 }
@@ -61,7 +62,7 @@ pub enum Goal {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RulePeer {
-    Prefix(Ipv4Prefix),
+    Prefix(IpPrefix),
     Group(GroupId),
     List(usize),
 }
@@ -78,13 +79,13 @@ pub struct Rule {
 pub struct Model {
     pub interfaces: Vec<Interface>,
     pub subnets: Vec<Subnet>,
-    pub tables: Vec<BTreeMap<Ipv4Prefix, Goal>>,
+    pub tables: Vec<BTreeMap<IpPrefix, Goal>>,
     /// By direction, by number.
     pub acls: Vec<BTreeMap<(Direction, u16), acl::Entry>>,
     pub groups: BTreeMap<GroupId, Vec<Rule>>,
-    pub lists: Vec<BTreeSet<Ipv4Prefix>>,
+    pub lists: Vec<BTreeSet<IpPrefix>>,
     flows: BTreeMap<FlowKey, Flow>,
-    fragments: BTreeSet<(Id, Id, Ipv4Addr, Ipv4Addr, u16, u8)>,
+    fragments: BTreeSet<(Id, Id, IpAddr, IpAddr, u16, u8)>,
 }
 
 /// A packet at the port where it enters.
@@ -93,14 +94,14 @@ pub struct Packet {
     pub port: usize,
     pub vlan: Option<u16>,
     pub source_mac: [u8; 6],
-    pub source: Ipv4Addr,
-    pub destination: Ipv4Addr,
+    pub source: IpAddr,
+    pub destination: IpAddr,
     /// Identification of the datagram.
     pub id: u16,
     pub body: Body,
     pub part: Part,
     /// The packet that an ICMP error is about.
-    pub about: Option<(Ipv4Addr, Ipv4Addr, Body)>,
+    pub about: Option<(IpAddr, IpAddr, Body)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +149,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct End {
     who: Who,
-    address: Ipv4Addr,
+    address: IpAddr,
     port: u16,
 }
 
@@ -183,12 +184,12 @@ struct Flow {
 #[derive(Debug, Clone, Copy)]
 struct Side {
     interface: Id,
-    address: Ipv4Addr,
+    address: IpAddr,
     owns: bool,
 }
 
 impl Model {
-    fn owner(&self, vpc: usize, address: Ipv4Addr) -> Option<(Id, u64)> {
+    fn owner(&self, vpc: usize, address: IpAddr) -> Option<(Id, u64)> {
         self.interfaces.iter().enumerate().filter(|(_, i)| i.exists && i.vpc == vpc).find_map(
             |(id, interface)| {
                 let held = interface.addresses.iter().find(|(own, _)| *own == address)?;
@@ -220,9 +221,7 @@ impl Model {
             return drop(Reason::SourceAddress, Some(from), None);
         }
         let subnet = &self.subnets[sender.subnet];
-        let broadcast =
-            Ipv4Addr::from_bits(subnet.block.address.to_bits() | (u32::MAX >> subnet.block.len));
-        if packet.destination.octets()[0] >= 224 || packet.destination == broadcast {
+        if goes_to_many(packet.destination, subnet.block) {
             return drop(Reason::Multicast, Some(from), None);
         }
         let owner = self.owner(vpc, packet.destination).map(|(id, _)| id);
@@ -258,12 +257,7 @@ impl Model {
     }
 
     /// Where the subnet's table leads; in the subnet itself, to whoever has the address.
-    fn route(
-        &self,
-        subnet: &Subnet,
-        destination: Ipv4Addr,
-        owner: Option<Id>,
-    ) -> Result<Id, Reason> {
+    fn route(&self, subnet: &Subnet, destination: IpAddr, owner: Option<Id>) -> Result<Id, Reason> {
         if subnet.block.contains(destination) {
             return owner.ok_or(Reason::NoRoute);
         }
@@ -278,7 +272,7 @@ impl Model {
             }
         };
         let table = &self.tables[subnet.table];
-        let routes: Vec<(Ipv4Prefix, Target)> =
+        let routes: Vec<(IpPrefix, Target)> =
             table.iter().map(|(prefix, goal)| (*prefix, target(goal))).collect();
         match route::lookup(&routes, destination) {
             Some(Target::Local) => owner.ok_or(Reason::NoRoute),
@@ -349,9 +343,9 @@ impl Model {
     /// The groups on an interface, in the order in which rules are tried, lists as their entries.
     fn groups_of(&self, id: Id) -> Vec<sg::Group> {
         let peers = |peer: &RulePeer| match peer {
-            RulePeer::Prefix(prefix) => vec![Peer::V4(*prefix)],
+            RulePeer::Prefix(prefix) => vec![Peer::from(*prefix)],
             RulePeer::Group(group) => vec![Peer::Group(group.clone())],
-            RulePeer::List(list) => self.lists[*list].iter().copied().map(Peer::V4).collect(),
+            RulePeer::List(list) => self.lists[*list].iter().copied().map(Peer::from).collect(),
         };
         let rules = |rule: &Rule| {
             let Rule { id, direction, traffic, peer } = rule.clone();
@@ -455,6 +449,16 @@ impl Model {
             Who::Forwards(_) => true,
         };
         receiver && self.tenure(ends[1]) == flow.tenures.get(&ends[1]).copied()
+    }
+}
+
+/// Multicast, and the broadcast of the sender's subnet.
+fn goes_to_many(destination: IpAddr, subnet: IpPrefix) -> bool {
+    match (destination, subnet) {
+        (IpAddr::V4(to), IpPrefix::V4(block)) => {
+            to.octets()[0] >= 224 || to == block.nth(u32::MAX >> block.len)
+        }
+        (to, _) => to.is_multicast(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One case: the topology is made, its packets are sent, and everything is compared with the model.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::Direction;
@@ -222,7 +222,7 @@ fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Pac
 }
 
 /// An address as seen from an interface: mostly one in its VPC.
-fn resolve_to(world: &World, from: Id, to: To) -> Ipv4Addr {
+fn resolve_to(world: &World, from: Id, to: To) -> IpAddr {
     match to {
         To::Address(address) => address,
         To::Interface(interface, address) => {
@@ -239,8 +239,8 @@ fn resolve_to(world: &World, from: Id, to: To) -> Ipv4Addr {
 fn packet_from(
     world: &World,
     from: Id,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     body: Body,
 ) -> Option<Packet> {
     let interface = &world.model.interfaces[from];

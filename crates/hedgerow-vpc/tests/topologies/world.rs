@@ -1,13 +1,15 @@
 //! A topology made by requests, and the model that says what it must do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use hedgerow_core::acl;
-use hedgerow_core::sg::{Direction, GroupId, Ipv4Prefix, RuleId, Traffic};
+use hedgerow_core::prefix::IpPrefix;
+use hedgerow_core::sg::{Direction, GroupId, RuleId, Traffic};
 
 use super::cloud::{Cloud, ZONE, mac, texts};
-use super::generate::{self, FIRST_SECONDARY, FIXED, Net, Topology};
+use super::edit::nth;
+use super::generate::{self, FIRST_SECONDARY, FIXED, Net, Topology, everywhere};
 use super::model::{Goal, Id, Interface, Model, Place, Rule, RulePeer, Subnet};
 
 /// What is there in every case: two VPCs, instances with a plain interface and a trunk each.
@@ -129,7 +131,7 @@ impl World {
         place: Place,
     ) -> Id {
         let text = |element| texts(xml, element).next().expect("an element").to_owned();
-        let address: Ipv4Addr = text("privateIpAddress").parse().expect("an address");
+        let address: IpAddr = text("privateIpAddress").parse().expect("an address");
         let interface = Interface {
             eni: text("networkInterfaceId"),
             mac: mac(&text("macAddress")),
@@ -146,7 +148,7 @@ impl World {
     }
 
     /// The addresses of an interface that packets may have.
-    pub fn usable(&self, id: Id) -> Vec<Ipv4Addr> {
+    pub fn usable(&self, id: Id) -> Vec<IpAddr> {
         let addresses = self.model.interfaces[id].addresses.iter().map(|(address, _)| *address);
         addresses.skip(usize::from(id < self.ports.len())).collect()
     }
@@ -187,8 +189,8 @@ impl World {
         }
     }
 
-    fn make_list(&mut self, number: usize, entries: &[Ipv4Prefix]) {
-        let entries: BTreeSet<Ipv4Prefix> = entries.iter().copied().collect();
+    fn make_list(&mut self, number: usize, entries: &[IpPrefix]) {
+        let entries: BTreeSet<IpPrefix> = entries.iter().copied().collect();
         let name = format!("list-{number}");
         let texts: Vec<(String, String)> = entries
             .iter()
@@ -265,7 +267,7 @@ impl World {
         let block = self.model.subnets[subnet].block;
         let used = |address| self.model.interfaces.iter().any(|i| i.vpc == vpc && i.has(address));
         let first = wanted.host.of(12) as u32;
-        let mut hosts = (0..).map(|n| block.nth(4 + (first + n) % 40));
+        let mut hosts = (0..).map(|n| nth(block, 4 + (first + n) % 40));
         let address = hosts.find(|address| !used(*address)).expect("few interfaces").to_string();
         let id = self.model.subnets[subnet].id.clone();
         let groups = self.pick_groups(vpc, &wanted.groups);
@@ -351,7 +353,7 @@ impl World {
 }
 
 /// A table that has nothing but the VPC's own block.
-fn local() -> BTreeMap<Ipv4Prefix, Goal> {
+fn local() -> BTreeMap<IpPrefix, Goal> {
     BTreeMap::from([(BLOCK.parse().expect("prefix"), Goal::Local)])
 }
 
@@ -360,7 +362,7 @@ fn know_vpc(cloud: &mut Cloud, model: &mut Model, vpc: usize, id: &str) -> Vpc {
     let group = GroupId(cloud.make("groupId", "DescribeSecurityGroups", &in_vpc));
     model.groups.insert(group.clone(), rules_of(cloud, &group));
     model.tables.push(local());
-    let all = acl::Entry { allow: true, traffic: Traffic::All, peer: Ipv4Prefix::ANY };
+    let all = acl::Entry { allow: true, traffic: Traffic::All, peer: everywhere() };
     let both = [Direction::Ingress, Direction::Egress];
     model.acls.push(both.map(|direction| ((direction, 100), all)).into());
     let block = "10.0.200.0/24";
@@ -378,7 +380,7 @@ fn rules_of(cloud: &mut Cloud, group: &GroupId) -> Vec<Rule> {
     let egress = texts(&xml, "isEgress");
     let rule = |(id, egress): (&str, &str)| {
         let (direction, peer) = match egress {
-            "true" => (Direction::Egress, RulePeer::Prefix(Ipv4Prefix::ANY)),
+            "true" => (Direction::Egress, RulePeer::Prefix(everywhere())),
             _ => (Direction::Ingress, RulePeer::Group(group.clone())),
         };
         Rule { id: RuleId(id.to_owned()), direction, traffic: Traffic::All, peer }
