@@ -188,7 +188,7 @@ impl Wire {
 
     /// Sends the records of all drops so far, also of those whose second is not over.
     pub async fn flush_records(&self) -> Result<(), WireError> {
-        self.ask(|reply| Command::FlushRecords(reply)).await
+        self.ask(Command::FlushRecords).await
     }
 
     /// Verdicts from now on: one record per dropped packet (equal drops within a second are one
