@@ -59,6 +59,7 @@ reasons! {
     26 NatProtocol "nat_protocol" "NAT gateways translate TCP, UDP and ICMP only, and fragments of UDP only",
     27 NatPorts "nat_ports" "the NAT gateway has no port left for this destination",
     28 EgressOnly "egress_only" "an egress-only internet gateway lets in nothing but answers",
+    29 NatIdleFlow "nat_idle_flow" "the NAT gateway does not know the connection: it was idle for too long or began elsewhere",
 }
 
 impl Reason {

@@ -22,6 +22,7 @@
  * 16. the sender's network ACL, if the packet leaves the subnet  network_acl_egress
  * 17. the receiver's network ACL, if it enters one               network_acl_ingress
  * 18. the receiver's groups, inwards; not if tracked             ingress_groups
+ * 19. it is larger than what the receiver takes                  packet_too_big
  *
  * The interfaces that stand for gateways have no groups, nor does the Internet a network ACL.
  *
@@ -43,6 +44,8 @@
 #include "fabric/route.h"
 #include "fabric/passage.h"
 #include "fabric/gateway.h"
+#include "fabric/icmp.h"
+#include "fabric/mtu.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -231,7 +234,7 @@ static __always_inline int hr_shortcut(struct __sk_buff *skb, struct hr_passage 
 	slot = (x->side ? path : path >> 16) & 0xffff;
 	to = bpf_map_lookup_elem(&interfaces, &slot);
 	if (!from || !to || from->ifindex != skb->ifindex || from->vlan != p->vlan ||
-	    !hr_mac_equal(p->source_mac, from->mac))
+	    !hr_mac_equal(p->source_mac, from->mac) || hr_mtu_exceeded(skb, p, to))
 		return 0;
 	hr_flow_touch(flow, p, x->side, x->now, from, to);
 	x->action = hr_forward_between(skb, p, from, to);
@@ -324,8 +327,12 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 	reason = hr_judge(skb, x, from, to);
 	if (reason)
 		return reason;
-	if (public)
-		hr_gateway_out(skb, p, public);
+	if (hr_mtu_exceeded(skb, p, to)) {
+		x->action = hr_mtu_tell(skb, p, from, to);
+		return HR_PACKET_TOO_BIG;
+	}
+	if (public && hr_translate(skb, hr_at(p), HR_SOURCE, p->source, public) < 0)
+		return HR_MALFORMED;
 	x->action = hr_forward_between(skb, p, from, to);
 	return HR_ALLOWED;
 }
@@ -417,11 +424,20 @@ static __always_inline int hr_fabric(struct __sk_buff *skb)
 	/* Hosts chatter in IPv6 by themselves; counted, but no flow of this VPC. */
 	if (reason != HR_UNSUPPORTED_PROTOCOL)
 		hr_report(&x, reason, bytes);
-	return TC_ACT_SHOT;
+	/* Perhaps the frame has become an answer to its sender. */
+	return x.action;
 }
 
 SEC("classifier")
 int fabric(struct __sk_buff *skb)
 {
 	return hr_fabric(skb);
+}
+
+#include "fabric/nat.h"
+
+SEC("classifier")
+int nat(struct __sk_buff *skb)
+{
+	return hr_nat(skb);
 }

@@ -45,7 +45,7 @@ use hedgerow_core::sg::{Direction, Group, GroupId, IpPrefix, RuleId};
 pub use acls::Acl;
 pub use error::FabricError;
 pub use event::{Consulted, Event, Events};
-pub use gateway::PublicAddress;
+pub use gateway::{NatGateway, PublicAddress};
 pub use interface::{Interface, Kind, Place, Timeouts};
 
 use acls::Acls;
@@ -65,6 +65,9 @@ pub const ROUTER_MAC: [u8; 6] = [0x02, 0x68, 0x72, 0x00, 0x00, 0x01];
 pub const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x68, 0x72ff, 0xfe00, 1);
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fabric.bpf.o"));
+
+/// Programs of the object.
+const PROGRAMS: &[&str] = &["fabric", "nat"];
 
 /// A program at a device.
 enum Link {
@@ -110,7 +113,7 @@ const GENERATION: u32 = 0x3fff_ffff;
 impl Fabric {
     /// Loads program and maps (about 30 ms).
     pub fn load() -> Result<Fabric, FabricError> {
-        Self::load_object(OBJECT, &["fabric"])
+        Self::load_object(OBJECT, PROGRAMS)
     }
 
     fn load_object(object: &[u8], programs: &[&'static str]) -> Result<Fabric, FabricError> {

@@ -16,7 +16,7 @@ use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::{Direction, Traffic};
 use hedgerow_datapath::fabric::ROUTER_MAC;
 use hedgerow_vpc::effect::{Attachment, Effect};
-use hedgerow_vpc::wire::{Action, sweep};
+use hedgerow_vpc::wire::{Action, FlowRecord, sweep};
 
 const ANY: &str = "0.0.0.0/0";
 

@@ -103,11 +103,23 @@ static __always_inline int hr_forward_deliver(struct __sk_buff *skb, __u32 ifind
 	return bpf_redirect_peer(ifindex, 0);
 }
 
+/* Hands the frame to what is behind the interface's port. A NAT gateway is in this namespace. */
+static __always_inline int hr_forward_deliver_to(struct __sk_buff *skb,
+						 const struct hr_interface *to)
+{
+	__u32 ifindex = to->ifindex;
+	const struct hr_nat *nat;
+
+	if (to->kind != HR_KIND_NAT)
+		return hr_forward_deliver(skb, ifindex);
+	nat = bpf_map_lookup_elem(&nats, &ifindex);
+	return nat ? bpf_redirect(nat->far, BPF_F_INGRESS) : TC_ACT_SHOT;
+}
+
 static __always_inline int hr_forward_to_interface(struct __sk_buff *skb, const struct hr_packet *p,
 						   const struct hr_interface *to,
 						   const __u8 *source_mac)
 {
-	__u32 ifindex = to->ifindex;
 	__u16 vlan = to->vlan;
 
 	hr_forward_macs(skb, to->mac, source_mac);
@@ -115,7 +127,7 @@ static __always_inline int hr_forward_to_interface(struct __sk_buff *skb, const 
 		return TC_ACT_SHOT;
 	if (vlan != HR_UNTAGGED && bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), vlan) < 0)
 		return TC_ACT_SHOT;
-	return hr_forward_deliver(skb, ifindex);
+	return hr_forward_deliver_to(skb, to);
 }
 
 static __always_inline int hr_forward_same_subnet(const struct hr_interface *a,

@@ -32,32 +32,46 @@ struct {
 #define HR_SOURCE __builtin_offsetof(struct iphdr, saddr)
 #define HR_DESTINATION __builtin_offsetof(struct iphdr, daddr)
 
-/* Changes an address of the packet's header, `which` of HR_SOURCE and HR_DESTINATION, and the
- * checksums that cover it. */
-static __always_inline void hr_translate_address(struct __sk_buff *skb, const struct hr_packet *p,
-						 __u32 which, __be32 old, __be32 new)
+/* Where in a frame what is, as one argument of a global function. */
+#define HR_AT_FRAGMENT 1   /* no transport header */
+#define HR_AT_ICMP_ERROR 2 /* a quoted packet behind the ICMP header */
+
+static __always_inline __u32 hr_at(const struct hr_packet *p)
 {
-	if (!p->fragment && p->protocol == IPPROTO_TCP)
-		bpf_l4_csum_replace(skb, p->l4 + __builtin_offsetof(struct tcphdr, check), old, new,
-				    BPF_F_PSEUDO_HDR | sizeof(new));
-	if (!p->fragment && p->protocol == IPPROTO_UDP)
-		bpf_l4_csum_replace(skb, p->l4 + __builtin_offsetof(struct udphdr, check), old, new,
-				    BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0 | sizeof(new));
-	bpf_l3_csum_replace(skb, p->l3 + __builtin_offsetof(struct iphdr, check), old, new,
-			    sizeof(new));
-	bpf_skb_store_bytes(skb, p->l3 + which, &new, sizeof(new), 0);
+	__u32 flags = (p->fragment ? HR_AT_FRAGMENT : 0) |
+		      (hr_flow_is_icmp_error(p) ? HR_AT_ICMP_ERROR : 0);
+
+	return (p->l3 & 255) | (p->l4 & 255) << 8 | (__u32)p->protocol << 16 | flags << 24;
 }
 
-/* The same in the header that an ICMP error quotes. The error's own checksum stays right: what the
- * address adds to the sum, the quoted header's checksum takes off. */
-static __always_inline void hr_translate_quoted(struct __sk_buff *skb, const struct hr_packet *p,
-						__u32 which, __be32 old, __be32 new)
+/* Changes an address of a packet, `which` of HR_SOURCE and HR_DESTINATION, and the checksums that
+ * cover it; and the other one of the packet that an ICMP error quotes, if it is the same. An error's
+ * own checksum stays right: what the address adds to the sum, the quoted header's checksum takes off.
+ * A global function: verified once, not once per call. Returns 0, or negative if it failed. */
+__attribute__((noinline)) int hr_translate(struct __sk_buff *skb, __u32 at, __u32 which, __be32 old,
+					   __be32 new)
 {
-	__u32 l3 = p->l4 + sizeof(struct hr_icmp);
+	__u32 l3 = at & 255, l4 = at >> 8 & 255, protocol = at >> 16 & 255, flags = at >> 24;
+	__u32 quoted = l4 + sizeof(struct hr_icmp), other;
+	__be32 address;
 
-	bpf_l3_csum_replace(skb, l3 + __builtin_offsetof(struct iphdr, check), old, new,
-			    sizeof(new));
-	bpf_skb_store_bytes(skb, l3 + which, &new, sizeof(new), 0);
+	which = which == HR_SOURCE ? HR_SOURCE : HR_DESTINATION;
+	other = HR_SOURCE + HR_DESTINATION - which;
+	if (flags & HR_AT_ICMP_ERROR &&
+	    bpf_skb_load_bytes(skb, quoted + other, &address, sizeof(address)) == 0 &&
+	    address == old) {
+		bpf_l3_csum_replace(skb, quoted + __builtin_offsetof(struct iphdr, check), old, new,
+				    sizeof(new));
+		bpf_skb_store_bytes(skb, quoted + other, &new, sizeof(new), 0);
+	}
+	if (!(flags & HR_AT_FRAGMENT) && protocol == IPPROTO_TCP)
+		bpf_l4_csum_replace(skb, l4 + __builtin_offsetof(struct tcphdr, check), old, new,
+				    BPF_F_PSEUDO_HDR | sizeof(new));
+	if (!(flags & HR_AT_FRAGMENT) && protocol == IPPROTO_UDP)
+		bpf_l4_csum_replace(skb, l4 + __builtin_offsetof(struct udphdr, check), old, new,
+				    BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0 | sizeof(new));
+	bpf_l3_csum_replace(skb, l3 + __builtin_offsetof(struct iphdr, check), old, new, sizeof(new));
+	return bpf_skb_store_bytes(skb, l3 + which, &new, sizeof(new), 0);
 }
 
 /* The public address of a private one, or 0. */
@@ -73,24 +87,11 @@ static __always_inline __be32 hr_gateway_public(__u32 vpc, __be32 private)
 	return found->vpc == vpc && found->private == private ? public : 0;
 }
 
-/* On the way out; `public` stands for the source. */
-static __always_inline void hr_gateway_out(struct __sk_buff *skb, const struct hr_packet *p,
-					   __be32 public)
-{
-	struct hr_packet quoted = {};
-
-	if (hr_flow_is_icmp_error(p) && hr_flow_quoted(skb, p, &quoted) &&
-	    quoted.destination == p->source)
-		hr_translate_quoted(skb, p, HR_DESTINATION, p->source, public);
-	hr_translate_address(skb, p, HR_SOURCE, p->source, public);
-}
-
 /* On the way in: finds the gateway and the VPC, and gives the packet its private destination. */
 static __always_inline __u32 hr_gateway_in(struct __sk_buff *skb, struct hr_passage *x)
 {
 	struct hr_packet *p = &x->packet;
 	__be32 public = p->destination, private;
-	struct hr_packet quoted = {};
 	const struct hr_public *found;
 
 	found = bpf_map_lookup_elem(&publics, &public);
@@ -101,9 +102,8 @@ static __always_inline __u32 hr_gateway_in(struct __sk_buff *skb, struct hr_pass
 	x->from = found->gateway;
 	if (found->public != public)
 		return HR_UNKNOWN_PUBLIC_ADDRESS;
-	if (hr_flow_is_icmp_error(p) && hr_flow_quoted(skb, p, &quoted) && quoted.source == public)
-		hr_translate_quoted(skb, p, HR_SOURCE, public, private);
-	hr_translate_address(skb, p, HR_DESTINATION, public, private);
+	if (hr_translate(skb, hr_at(p), HR_DESTINATION, public, private) < 0)
+		return HR_MALFORMED;
 	p->destination = private;
 	return HR_ALLOWED;
 }

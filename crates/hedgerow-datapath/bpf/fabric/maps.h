@@ -117,6 +117,25 @@ struct {
 	__type(value, struct hr_address);
 } addresses SEC(".maps");
 
+/* A NAT gateway; see nat.h. Written once, before its port is used. */
+struct hr_nat {
+	__u32 interface; /* key */
+	__u32 vpc;
+	__be32 address;
+	__u32 ports; /* those it gives to flows: the first, and the last << 16 */
+	__u32 near;  /* ifindex of its port */
+	__u32 far;   /* … and of the other end, where packets are translated */
+};
+_Static_assert(sizeof(struct hr_nat) == 24, "layout.rs");
+
+/* ifindex of either end → the gateway. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, __u32);
+	__type(value, struct hr_nat);
+} nats SEC(".maps");
+
 struct hr_service {
 	__u32 ifindex;
 	__u8 mac[6];

@@ -1,8 +1,9 @@
-//! What internet gateways translate.
+//! What internet gateways and NAT gateways translate.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
-use super::layout::{AddressKey, Port, Public};
+use super::layout::{AddressKey, Nat, Port, Public};
 use super::{Fabric, FabricError};
 
 /// `HR_PORT_INTERNET`.
@@ -19,6 +20,23 @@ pub struct PublicAddress {
     pub vpc: u32,
     /// Key of the interface that stands for the VPC's internet gateway.
     pub gateway: u32,
+}
+
+/// A NAT gateway, which works at a pair of devices in the fabric's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatGateway {
+    /// Key of its interface.
+    pub interface: u32,
+    /// VPC key.
+    pub vpc: u32,
+    /// What its packets come from.
+    pub address: Ipv4Addr,
+    /// Ports that it gives to flows.
+    pub ports: RangeInclusive<u16>,
+    /// The device that is its interface's port, by ifindex.
+    pub near: u32,
+    /// The device where packets are translated.
+    pub far: u32,
 }
 
 fn word(address: Ipv4Addr) -> u32 {
@@ -53,5 +71,30 @@ impl Fabric {
     /// The public address is nobody's any more; absent is fine.
     pub fn remove_public(&mut self, public: Ipv4Addr) -> Result<(), FabricError> {
         self.maps.publics.remove(&word(public))
+    }
+
+    /// The gateway translates from now on what the fabric sends to its interface. It must not be
+    /// changed while it does.
+    pub fn put_nat(&mut self, gateway: &NatGateway) -> Result<(), FabricError> {
+        let NatGateway { interface, vpc, address, ref ports, near, far } = *gateway;
+        let ports = u32::from(*ports.start()) | u32::from(*ports.end()) << 16;
+        let value = Nat { interface, vpc, address: word(address), ports, near, far };
+        self.maps.nats.put(near, value)?;
+        self.maps.nats.put(far, value)
+    }
+
+    /// Attaches the program that translates to the gateway's far device, as [`Fabric::attach`] does
+    /// the fabric's to its port.
+    pub fn attach_nat(&mut self, name: &str, ifindex: u32) -> Result<(), FabricError> {
+        self.attach_program("nat", name, ifindex)
+    }
+
+    /// Forgets a gateway by its devices; absent is fine.
+    pub fn remove_nat(&mut self, near: u32, far: u32) -> Result<(), FabricError> {
+        for ifindex in [near, far] {
+            self.maps.nats.remove(&ifindex)?;
+            self.remove_port(ifindex)?;
+        }
+        Ok(())
     }
 }

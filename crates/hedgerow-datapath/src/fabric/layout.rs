@@ -56,6 +56,10 @@ twin! {
     Public, 16 { public: u32, private: u32, vpc: u32, gateway: u32, }
 }
 twin! {
+    /// `struct hr_nat`.
+    Nat, 24 { interface: u32, vpc: u32, address: u32, ports: u32, near: u32, far: u32, }
+}
+twin! {
     /// `struct hr_set`.
     SetRecord, 68 {
         id: u32, tables: [u32; 6], others: [u32; 2], words: [u32; 2], denies: [u32; 2],

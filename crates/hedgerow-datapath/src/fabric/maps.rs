@@ -9,7 +9,7 @@ use hedgerow_core::sg::Ipv4Prefix;
 
 use super::FabricError;
 use super::layout::{
-    AddressKey, AddressOwner, Bits, Block, GroupKey, InterfaceRecord, Port, PrefixKey, Public,
+    AddressKey, AddressOwner, Bits, Block, GroupKey, InterfaceRecord, Nat, Port, PrefixKey, Public,
     RouteKey, Service, SetRecord, VlanKey,
 };
 use crate::sys::SharedWords;
@@ -156,6 +156,8 @@ pub struct Maps {
     pub publics: Table<u32, Public>,
     /// Private addresses that have public ones.
     pub privates: Table<AddressKey, Public>,
+    /// NAT gateways, by both ends of their ports.
+    pub nats: Table<u32, Nat>,
     /// Service ports.
     pub services: Table<u32, Service>,
     /// Present set slot of each combination.
@@ -196,6 +198,7 @@ impl Maps {
             addresses: Table::open(ebpf, "addresses")?,
             publics: Table::open(ebpf, "publics")?,
             privates: Table::open(ebpf, "privates")?,
+            nats: Table::open(ebpf, "nats")?,
             services: Table::open(ebpf, "services")?,
             combination_sets: shared(ebpf, "combination_sets", limits::COMBINATIONS)?,
             route_versions: shared(ebpf, "route_versions", limits::ROUTE_TABLES)?,

@@ -37,7 +37,7 @@ use crate::pins::{self, PinsError, failed};
 /// Raised when the meaning of an entry of a map below changes while all sizes stay.
 const LAYOUT: u32 = 1;
 /// Maps that the programs write and whose entries stay good.
-const KEPT: [&str; 2] = ["flows", "fragments"];
+const KEPT: [&str; 4] = ["flows", "fragments", "nat_flows", "nat_fragments"];
 /// Maps that are read before they are replaced.
 const READ: [&str; 2] = ["generation", "addresses"];
 
@@ -211,7 +211,7 @@ impl Fabric {
     pub fn open(root: &Path) -> Result<Fabric, FabricError> {
         let pins = Pins::open(root, super::OBJECT)?;
         let ebpf = pins.load(super::OBJECT)?;
-        let mut fabric = Self::from_object(ebpf, &["fabric"])?;
+        let mut fabric = Self::from_object(ebpf, super::PROGRAMS)?;
         fabric.generation = pins.generation();
         fabric.pins = Some(pins);
         Ok(fabric)

@@ -37,7 +37,7 @@ impl Tally {
 
 /// Whether a device in the fabric's namespace is one of those that this machine makes and knows.
 fn is_port(device: &str) -> bool {
-    let number = device.strip_prefix(['p', 's']);
+    let number = device.strip_prefix(['p', 's', 'n', 't']);
     device == "inet" || number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 

@@ -5,16 +5,19 @@ use hedgerow_core::route::Target;
 use hedgerow_core::sg::{ICMP, ICMPV6, TCP, Traffic, UDP};
 use hedgerow_datapath::fabric::{Acl, Timeouts};
 
-use super::gateways;
+use super::gateways::{Gateways, internet_key};
 use crate::effect::{AclEntry, AclView, ConnectionTimeouts, RouteTarget};
 
-pub(super) fn target(vpc: u32, target: &RouteTarget) -> Target {
+pub(super) fn target(gateways: &Gateways, vpc: u32, target: &RouteTarget) -> Target {
     match target {
         RouteTarget::Local => Target::Local,
         RouteTarget::Interface(key) => Target::Interface(*key),
         RouteTarget::Blackhole => Target::Blackhole,
-        RouteTarget::InternetGateway(_) => Target::Interface(gateways::internet_key(vpc)),
-        RouteTarget::NatGateway(_) | RouteTarget::EgressOnlyInternetGateway(_) => Target::Unserved,
+        RouteTarget::InternetGateway(_) => Target::Interface(internet_key(vpc)),
+        RouteTarget::NatGateway(key) => {
+            gateways.nat_interface(*key).map_or(Target::Unserved, Target::Interface)
+        }
+        RouteTarget::EgressOnlyInternetGateway(_) => Target::Unserved,
     }
 }
 

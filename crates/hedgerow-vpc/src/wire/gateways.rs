@@ -1,4 +1,5 @@
-//! The VPCs' ways out: internet gateways and their public addresses, and the Internet behind them.
+//! The VPCs' ways out: internet gateways and their public addresses, the Internet behind them, and NAT
+//! gateways.
 //!
 //! ```text
 //!   hr.NAME.fabric                                          hr.NAME.internet
@@ -6,19 +7,23 @@
 //!     VPC B's gateway ─┴─ public ↔ private in the fabric ═══ (veth)    ── whatever is plugged in
 //! ```
 //!
+//! A NAT gateway is a veth pair in the fabric's namespace: `nKEY` is its interface's port, and at
+//! `tKEY` a program translates and sends back.
+//!
 //! The Internet is a namespace of this process, made with the first gateway. It forwards, so that
 //! other namespaces can be plugged in behind it, and has no way to the machine's own network.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use hedgerow_core::sg::Ipv4Prefix;
-use hedgerow_datapath::fabric::{Interface, Kind, Place, PublicAddress, Timeouts};
+use hedgerow_datapath::fabric::{Interface, Kind, NatGateway, Place, PublicAddress, Timeouts};
 use hedgerow_datapath::sys::Netns;
 
-use super::link::{FarEnd, index_of};
-use super::machine::Machine;
+use super::link::{FarEnd, MTU, index_of};
+use super::machine::{Machine, unknown};
 use super::{WireError, netns};
 use crate::effect::{InterfaceKey, InterfaceView, PUBLIC_ADDRESSES};
 
@@ -29,6 +34,9 @@ const GATEWAYS: u32 = 0x4000_0000;
 const INTERNET_MAC: [u8; 6] = [0x02, 0x68, 0x72, 0x00, 0x00, 0x03];
 /// Addresses that the Internet's namespace has itself, all of them (RFC 5737, TEST-NET-3).
 const SERVERS: Ipv4Prefix = Ipv4Prefix { address: Ipv4Addr::new(203, 0, 113, 0), len: 24 };
+
+/// Ports that a NAT gateway gives to flows ("NAT gateway basics", Amazon VPC User Guide).
+const NAT_PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
 
 /// The namespace behind all internet gateways, and the port to it.
 struct Internet {
@@ -43,6 +51,15 @@ pub(super) struct Gateways {
     attached: HashSet<u32>,
     /// What each interface's public address is.
     publics: HashMap<InterfaceKey, PublicAddress>,
+    /// By [`Effect::PutNatGateway`](crate::effect::Effect::PutNatGateway)'s key.
+    nats: HashMap<u32, Nat>,
+}
+
+/// A NAT gateway's interface and devices.
+struct Nat {
+    interface: InterfaceKey,
+    near: u32,
+    far: u32,
 }
 
 impl Gateways {
@@ -53,7 +70,18 @@ impl Gateways {
 
     /// Indices of the ports that were made for gateways.
     pub(super) fn ports(&self) -> impl Iterator<Item = u32> {
-        self.internet.iter().map(|internet| internet.ifindex)
+        let nats = self.nats.values().flat_map(|nat| [nat.near, nat.far]);
+        self.internet.iter().map(|internet| internet.ifindex).chain(nats)
+    }
+
+    /// The interface of a NAT gateway.
+    pub(super) fn nat_interface(&self, key: u32) -> Option<InterfaceKey> {
+        self.nats.get(&key).map(|nat| nat.interface)
+    }
+
+    /// The port of the NAT gateway that works behind this interface.
+    pub(super) fn nat_port(&self, interface: InterfaceKey) -> Option<u32> {
+        self.nats.values().find(|nat| nat.interface == interface).map(|nat| nat.near)
     }
 }
 
@@ -88,6 +116,59 @@ impl Machine {
     ) -> Result<(), WireError> {
         self.gateways.attached.remove(&vpc);
         Ok(self.fabric.remove_interface(internet_key(vpc), now)?)
+    }
+
+    /// Packets that are routed to the gateway go on from the address of its interface.
+    pub(super) async fn put_nat_gateway(
+        &mut self,
+        key: u32,
+        interface: InterfaceKey,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        if self.gateways.nat_interface(key) == Some(interface) {
+            return Ok(());
+        }
+        self.remove_nat_gateway(key, now).await?;
+        let effect = "put NAT gateway";
+        let missing = || unknown(effect, "interface", interface);
+        let view = self.interfaces.get(&interface).cloned().ok_or_else(missing)?;
+        let address = *view.addresses.first().ok_or_else(missing)?;
+        let (near, far) = (format!("n{key}"), format!("t{key}"));
+        let home = netns::full_name(&self.name, "fabric");
+        if self.standing(&near, &home).await?.is_none() {
+            let end = FarEnd { namespace: &self.home, name: &far, mac: view.mac, mtu: MTU };
+            self.net.add_veth(&near, &end).await?;
+        }
+        let nat = Nat { interface, near: index_of(&near)?, far: index_of(&far)? };
+        self.fabric.put_nat(&NatGateway {
+            interface,
+            vpc: view.vpc,
+            address,
+            ports: NAT_PORTS,
+            near: nat.near,
+            far: nat.far,
+        })?;
+        self.fabric.attach(&near, nat.near)?;
+        self.fabric.attach_nat(&far, nat.far)?;
+        self.fabric.put_port(nat.near, interface, view.vpc)?;
+        self.net.set_up(nat.near).await?;
+        self.net.set_up(nat.far).await?;
+        self.gateways.nats.insert(key, nat);
+        Ok(self.fabric.put_interface(self.fabric_view(&view), now)?)
+    }
+
+    /// The gateway's flows end; absent is fine.
+    pub(super) async fn remove_nat_gateway(
+        &mut self,
+        key: u32,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        let Some(gone) = self.gateways.nats.remove(&key) else { return Ok(()) };
+        if let Some(view) = self.interfaces.get(&gone.interface) {
+            self.fabric.put_interface(self.fabric_view(view), now)?;
+        }
+        self.net.delete(gone.near).await?;
+        Ok(self.fabric.remove_nat(gone.near, gone.far)?)
     }
 
     /// Brings an interface's public address up to date.

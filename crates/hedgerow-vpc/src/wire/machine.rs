@@ -44,7 +44,7 @@ struct Vpc {
 /// Everything that was made, so that it can be changed and removed.
 pub(super) struct Machine {
     pub(super) name: String,
-    home: Netns,
+    pub(super) home: Netns,
     pub(super) net: Netlink,
     pub(super) fabric: Fabric,
     /// Until [`Machine::go_live`], where the machine outlives its process.
@@ -53,12 +53,12 @@ pub(super) struct Machine {
     instances: HashMap<String, Netns>,
     vpcs: HashMap<u32, Vpc>,
     plugs: HashMap<InterfaceKey, Plug>,
-    interfaces: HashMap<InterfaceKey, InterfaceView>,
+    pub(super) interfaces: HashMap<InterfaceKey, InterfaceView>,
     subnets: HashMap<String, SubnetView>,
     pub(super) gateways: Gateways,
 }
 
-fn unknown(effect: &'static str, what: &'static str, key: impl ToString) -> WireError {
+pub(super) fn unknown(effect: &'static str, what: &'static str, key: impl ToString) -> WireError {
     WireError::Unknown { effect, what, key: key.to_string() }
 }
 
@@ -132,9 +132,10 @@ impl Machine {
             Effect::PutGroup { vpc, group } => Ok(self.fabric.put_group(vpc, group, now)?),
             Effect::RemoveGroup { vpc, group } => Ok(self.fabric.remove_group(vpc, &group, now)?),
             Effect::PutRouteTable { vpc, table } => {
-                let routes = table.routes.into_iter();
-                let routes = routes.map(|(prefix, target)| (prefix, convert::target(vpc, &target)));
-                Ok(self.fabric.put_routes(table.key, routes.collect(), now)?)
+                let target = |target: &_| convert::target(&self.gateways, vpc, target);
+                let routes = table.routes.iter().map(|(prefix, to)| (*prefix, target(to)));
+                let routes = routes.collect();
+                Ok(self.fabric.put_routes(table.key, routes, now)?)
             }
             Effect::RemoveRouteTable { key, .. } => Ok(self.fabric.remove_routes(key, now)?),
             Effect::PutNetworkAcl { acl, .. } => {
@@ -143,7 +144,10 @@ impl Machine {
             Effect::RemoveNetworkAcl { key, .. } => Ok(self.fabric.remove_acl(key, now)?),
             Effect::PutInternetGateway { vpc, .. } => self.put_internet_gateway(vpc, now).await,
             Effect::RemoveInternetGateway { vpc, .. } => self.remove_internet_gateway(vpc, now),
-            Effect::PutNatGateway { .. } | Effect::RemoveNatGateway { .. } => Ok(()),
+            Effect::PutNatGateway { key, interface, .. } => {
+                self.put_nat_gateway(key, interface, now).await
+            }
+            Effect::RemoveNatGateway { key } => self.remove_nat_gateway(key, now).await,
         }
     }
 
@@ -340,9 +344,10 @@ impl Machine {
             .try_for_each(|interface| Ok(self.fabric.put_interface(interface, now)?))
     }
 
-    fn fabric_view(&self, view: &InterfaceView) -> Interface {
+    pub(super) fn fabric_view(&self, view: &InterfaceView) -> Interface {
+        let nat = self.gateways.nat_port(view.key);
         let place = match &view.attachment {
-            None => Place::Detached,
+            None => nat.map_or(Place::Detached, Place::Port),
             Some(Attachment::Trunk { trunk, vlan }) => Place::Branch { trunk: *trunk, vlan: *vlan },
             Some(Attachment::Instance { .. }) => match self.plugs.get(&view.key) {
                 Some(plug) => Place::Port(plug.ifindex),
@@ -366,7 +371,7 @@ impl Machine {
             acl: subnet.map(|subnet| subnet.acl),
             timeouts: convert::timeouts(view.timeouts),
             place,
-            kind: Kind::Instance,
+            kind: if nat.is_some() { Kind::Nat } else { Kind::Instance },
         }
     }
 

@@ -205,3 +205,137 @@ fn network_acls_guard_the_way_to_the_gateway() {
     acl(&lab, 1, &[entry(100, true, Some(6), Some((1024, 65535)))], &all());
     connect_to(&client, (SERVER, 443).into()).expect("with them");
 }
+
+const NAT: u32 = 5;
+
+/// The NAT gateway at 10.0.1.5 with `OTHER`, a private client at 10.0.2.10 with a route to it.
+fn nat_and_client(lab: &Lab) -> Host {
+    public_subnet(lab);
+    let mut nat = with_public(interface(NAT, [1, 5], &[]), OTHER);
+    nat.source_dest_check = false;
+    lab.apply(&[
+        Effect::PutInterface(nat),
+        Effect::PutNatGateway { key: 77, vpc: VPC, interface: NAT, public: Some(OTHER) },
+    ]);
+    routes(lab, 2, &[LOCAL, (ANY, RouteTarget::NatGateway(77))]);
+    lab.host("private", &interface(2, [2, 10], &["sg-out"]))
+}
+
+#[test]
+fn a_nat_gateway_takes_a_private_subnet_out_and_lets_nothing_unasked_in() {
+    let mut lab = Lab::new();
+    let client = nat_and_client(&lab);
+    let listener = listen_outside(&lab, 443);
+    let mut near = connect_to(&client, (SERVER, 443).into()).expect("out by the NAT gateway");
+    let (mut far, peer) = listener.accept().expect("accept");
+    assert_eq!(peer.ip(), OTHER, "the gateway's elastic address");
+    passes(&mut near, &mut far, b"question");
+    passes(&mut far, &mut near, b"answer");
+    let leg = |r: &FlowRecord, at: &str| r.gate.interface.as_deref() == Some(at);
+    let first = lab.record("into the gateway", |r| leg(r, "eni-5") && r.source == client.address());
+    assert_eq!((first.gate.direction, first.destination), (Direction::Ingress, SERVER));
+    let second =
+        lab.record("out of it", |r| leg(r, "eni-5") && r.source == Ipv4Addr::new(10, 0, 1, 5));
+    assert_eq!((second.gate.direction, second.source_port), (Direction::Egress, peer.port()));
+
+    // To its address and a port that it gave, but not from who was asked.
+    let stranger = lab.outside(|| UdpSocket::bind((SERVER, 444)).expect("bind"));
+    stranger.send_to(b"unasked", peer).expect("send");
+    assert_eq!(lab.dropped("eni-5", Reason::NatUnsolicited).source_port, 444);
+    assert!(connect_outside(&lab, (OTHER, 22).into()).is_err());
+
+    let far = udp_outside(&lab, 53);
+    let near = bind_udp(&client, 4000);
+    near.send_to(b"ask", (SERVER, 53)).expect("send");
+    let (_, from) = far.recv_from(&mut [0; 8]).expect("received");
+    assert_eq!(from.ip(), OTHER);
+    far.send_to(b"tell", from).expect("send");
+    assert_eq!(near.recv(&mut [0; 8]).expect("the answer"), 4);
+    let other = udp_outside(&lab, 54);
+    other.send_to(b"unasked", from).expect("send");
+    assert!(near.recv(&mut [0; 8]).is_err(), "ports are for one destination");
+}
+
+#[test]
+fn a_nat_gateway_translates_icmp_and_its_errors() {
+    let lab = Lab::new();
+    let client = nat_and_client(&lab);
+    let tap = client.run(|| Tap::open("eth0")).expect("packet socket");
+    let packet = raw::ipv4(client.address(), SERVER, 1, (1, 0, false), &raw::echo(7));
+    tap.send(&raw::frame(ROUTER_MAC, client.view.mac, None, raw::IPV4, &packet));
+    let reply = |f: &raw::Arrived| f.bytes.get(34) == Some(&0) && f.bytes[38..40] == [0, 7];
+    assert!(tap.wait(SOON, reply).is_some(), "an echo reply, with the client's own id");
+    let socket = bind_udp(&client, 4000);
+    socket.connect((SERVER, 9)).expect("connect");
+    socket.send(b"anyone").expect("send");
+    let kind = socket.recv(&mut [0; 4]).expect_err("refused").kind();
+    assert_eq!(kind, ErrorKind::ConnectionRefused, "the error found its socket");
+
+    // The gateway is a hop, and the Internet's namespace the next where it forwards.
+    let expired = |ttl| {
+        let socket = bind_udp(&client, 4001);
+        socket.set_ttl(ttl).expect("TTL");
+        socket.send_to(b"trace", (Ipv4Addr::new(198, 18, 0, 99), 33434)).expect("send");
+        let from = |f: &raw::Arrived| f.bytes[26..30].try_into().map(u32::from_be_bytes);
+        let expired = |f: &raw::Arrived| f.bytes.get(34) == Some(&11);
+        let error = tap.wait(SOON, expired).expect("time exceeded");
+        assert_eq!(error.bytes[54..58], client.address().octets(), "quotes what was sent");
+        assert_eq!(error.bytes[62..66], [[0x0f, 0xa1], [0x82, 0x9a]].concat());
+        Ipv4Addr::from_bits(from(&error).expect("address"))
+    };
+    assert_eq!(expired(1), Ipv4Addr::new(10, 0, 1, 5));
+    assert_eq!(expired(2), Ipv4Addr::new(203, 0, 113, 1));
+}
+
+#[test]
+fn what_no_nat_gateway_serves_stays_inside() {
+    let mut lab = Lab::new();
+    let client = nat_and_client(&lab);
+    let listener = listen_outside(&lab, 443);
+    let to = (SERVER, 443).into();
+    let mut near = connect_to(&client, to).expect("out");
+    let (mut far, _) = listener.accept().expect("accept");
+    passes(&mut near, &mut far, b"begun");
+    // The list of the gateway's subnet sees both legs: answers come to the gateway's ephemeral ports.
+    acl(&lab, 1, &[entry(100, true, Some(6), Some((0, 1023)))], &all());
+    far.write_all(b"lost").expect("into the buffer");
+    assert_eq!(lab.dropped("eni-5", Reason::NetworkAclIngress).source, SERVER);
+    acl(&lab, 1, &all(), &all());
+    near.read_exact(&mut [0; 4]).expect("sent again");
+
+    routes(&lab, 2, &[LOCAL, (ANY, RouteTarget::Blackhole)]);
+    assert!(connect_to(&client, to).is_err());
+    lab.dropped("eni-2", Reason::Blackhole);
+    routes(&lab, 2, &[LOCAL, (ANY, RouteTarget::NatGateway(77))]);
+    passes(&mut near, &mut far, b"again");
+    // A gateway whose own subnet leads to it goes round until the time to live is over.
+    routes(&lab, 1, &[LOCAL, (ANY, RouteTarget::NatGateway(77))]);
+    assert!(connect_to(&client, to).is_err());
+    lab.dropped("eni-5", Reason::TtlExceeded);
+    routes(&lab, 1, &[LOCAL, (ANY, internet())]);
+
+    lab.apply(&[Effect::RemoveNatGateway { key: 77 }, Effect::RemoveInterface(NAT)]);
+    near.write_all(b"lost").expect("into the buffer");
+    assert_eq!(lab.dropped("eni-2", Reason::NoRoute).destination, SERVER);
+}
+
+#[test]
+fn a_private_nat_gateway_translates_to_its_private_address() {
+    let mut lab = Lab::new();
+    let client = nat_and_client(&lab);
+    let mut nat = interface(NAT, [1, 5], &[]);
+    nat.source_dest_check = false;
+    lab.apply(&[
+        Effect::PutInterface(nat),
+        Effect::PutNatGateway { key: 77, vpc: VPC, interface: NAT, public: None },
+    ]);
+    lab.group("sg-server", &[ingress("sgr-nat", tcp(80), "10.0.1.5/32")]);
+    let server = lab.host("server", &interface(8, [3, 20], &["sg-server"]));
+    routes(&lab, 2, &[LOCAL, ("10.0.3.0/24", RouteTarget::NatGateway(77))]);
+    let listener = listen(&server, 80);
+    connect(&client, &server, 80).expect("by the rule for the gateway's address");
+    assert_eq!(listener.accept().expect("accept").1.ip(), Ipv4Addr::new(10, 0, 1, 5));
+    routes(&lab, 2, &[LOCAL, (ANY, RouteTarget::NatGateway(77))]);
+    assert!(connect_to(&client, (SERVER, 443).into()).is_err());
+    lab.dropped("eni-5", Reason::NoPublicAddress);
+}
