@@ -501,4 +501,6 @@ impl Fabric {
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod nat_tests;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,137 @@
+//! Gateways by the API alone: what calls make of packets, also over a restart. Needs root.
+
+mod restarting;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use nix::sys::signal::Signal;
+use restarting::{TIMEOUT, Vpc};
+
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)), 443);
+
+/// A public subnet 10.0.1.0/24, a private one 10.0.2.0/24 with a route table of its own.
+struct Network {
+    vpc: Vpc,
+    gateway: String,
+    public: String,
+    private: String,
+    table: String,
+    group: String,
+}
+
+impl Network {
+    fn new() -> Network {
+        let mut vpc = Vpc::new("out");
+        vpc.start(false);
+        let (network, public) = vpc.network();
+        let private = format!("CreateSubnet&VpcId={network}&CidrBlock=10.0.2.0/24");
+        let private = vpc.ask(&private, "subnetId");
+        let group = vpc.group(&network, "web");
+        let gateway = vpc.ask("CreateInternetGateway", "internetGatewayId");
+        let attach = format!("AttachInternetGateway&InternetGatewayId={gateway}&VpcId={network}");
+        vpc.ask(&attach, "return");
+        let find = format!("DescribeRouteTables&Filter.1.Name=vpc-id&Filter.1.Value.1={network}");
+        let main = vpc.ask(&find, "routeTableId");
+        let table = vpc.ask(&format!("CreateRouteTable&VpcId={network}"), "routeTableId");
+        let join = format!("AssociateRouteTable&RouteTableId={table}&SubnetId={private}");
+        vpc.ask(&join, "associationId");
+        let network = Network { vpc, gateway, public, private, table, group };
+        network.route("CreateRoute", &main, "GatewayId", &network.gateway);
+        network
+    }
+
+    fn route(&self, action: &str, table: &str, kind: &str, target: &str) {
+        let request =
+            format!("{action}&RouteTableId={table}&DestinationCidrBlock=0.0.0.0/0&{kind}={target}");
+        self.vpc.ask(&request, "return");
+    }
+
+    /// An instance with a public address, and that address.
+    fn public_instance(&self, address: &str) -> (String, Ipv4Addr) {
+        let (subnet, group) = (&self.public, &self.group);
+        let request = format!(
+            "RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=1\
+             &NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.AssociatePublicIpAddress=true\
+             &NetworkInterface.1.SubnetId={subnet}&NetworkInterface.1.SecurityGroupId.1={group}\
+             &NetworkInterface.1.PrivateIpAddress={address}"
+        );
+        let id = self.vpc.ask(&request, "instanceId");
+        let public = self.vpc.ask(&format!("DescribeInstances&InstanceId.1={id}"), "ipAddress");
+        (id, public.parse().expect("a public address"))
+    }
+
+    fn connect(&self, from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
+        let stream = self.vpc.inside(from, || TcpStream::connect_timeout(&to, TIMEOUT))?;
+        stream.set_read_timeout(Some(TIMEOUT)).expect("timeout");
+        Ok(stream)
+    }
+}
+
+fn says(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).expect("send");
+    let mut got = vec![0; bytes.len()];
+    to.read_exact(&mut got).expect("receive");
+    assert_eq!(got, bytes);
+}
+
+#[test]
+fn public_and_private_instances_reach_the_internet_as_their_routes_and_addresses_say() {
+    let mut network = Network::new();
+    let listener =
+        network.vpc.inside("internet", || TcpListener::bind(SERVER).expect("listen outside"));
+    let (client, public) = network.public_instance("10.0.1.10");
+    network.connect(&client, SERVER).expect("out");
+    assert_eq!(listener.accept().expect("accept").1.ip(), public);
+    let inside = network.vpc.inside(&client, || TcpListener::bind("0.0.0.0:80").expect("listen"));
+    let comes_in = |network: &Network, public: Ipv4Addr| {
+        network.connect("internet", (public, 80).into()).is_ok()
+    };
+    assert!(!comes_in(&network, public), "no rule lets it in");
+    let group = &network.group;
+    network.vpc.ask(
+        &format!(
+            "AuthorizeSecurityGroupIngress&GroupId={group}&IpProtocol=tcp&FromPort=80&ToPort=80\
+             &CidrIp=203.0.113.0/24"
+        ),
+        "return",
+    );
+    assert!(comes_in(&network, public), "by the rule, to the public address");
+    inside.accept().expect("accept");
+
+    // An elastic address takes the place of the one from the launch.
+    let allocation = network.vpc.ask("AllocateAddress", "allocationId");
+    let find = format!("DescribeAddresses&AllocationId.1={allocation}");
+    let elastic: Ipv4Addr = network.vpc.ask(&find, "publicIp").parse().expect("an address");
+    let associate = format!("AssociateAddress&AllocationId={allocation}&InstanceId={client}");
+    let association = network.vpc.ask(&associate, "associationId");
+    assert!(!comes_in(&network, public) && comes_in(&network, elastic));
+    network.vpc.ask(&format!("DisassociateAddress&AssociationId={association}"), "return");
+    assert!(!comes_in(&network, elastic), "nobody's");
+
+    let private = network.vpc.run(&network.private, &network.group, "10.0.2.10");
+    assert!(network.connect(&private, SERVER).is_err(), "no route");
+    let nat = format!("CreateNatGateway&SubnetId={}&AllocationId={allocation}", network.public);
+    let nat = network.vpc.ask(&nat, "natGatewayId");
+    network.route("CreateRoute", &network.table, "NatGatewayId", &nat);
+    let mut near = network.connect(&private, SERVER).expect("out by the NAT gateway");
+    let (mut far, peer) = listener.accept().expect("accept");
+    assert_eq!(peer.ip(), elastic);
+    says(&mut near, &mut far, b"before");
+
+    // Addresses, ports and what runs through them outlive the process.
+    network.vpc.end(Signal::SIGKILL);
+    says(&mut near, &mut far, b"meanwhile");
+    network.vpc.start(false);
+    says(&mut near, &mut far, b"the same connection");
+    says(&mut far, &mut near, b"both ways");
+    network.connect(&private, SERVER).expect("a new one");
+    assert_eq!(listener.accept().expect("accept").1.ip(), elastic);
+
+    network.route("ReplaceRoute", &network.table, "GatewayId", &network.gateway);
+    assert!(network.connect(&private, SERVER).is_err(), "no public address of its own");
+    network.route("ReplaceRoute", &network.table, "NatGatewayId", &nat);
+    says(&mut near, &mut far, b"the route is back");
+    network.vpc.ask(&format!("DeleteNatGateway&NatGatewayId={nat}"), "natGatewayId");
+    assert!(network.connect(&private, SERVER).is_err(), "a blackhole");
+}
