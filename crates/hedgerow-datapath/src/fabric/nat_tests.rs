@@ -1,5 +1,7 @@
 //! The NAT gateway's program, by whole frames through `BPF_PROG_TEST_RUN`. Needs root.
 
+use std::net::Ipv4Addr;
+
 use aya::maps::{HashMap, MapData};
 use aya::programs::{TestRun, TestRunOptions};
 
@@ -42,7 +44,7 @@ impl Gateway {
         context[40..44].copy_from_slice(&PORT.to_ne_bytes());
         let mut out = vec![0u8; 2048];
         let mut options = TestRunOptions::new();
-        (options.data_in, options.ctx_in) = (Some(frame), Some(&context));
+        (options.data_in, options.ctx_in) = (Some(frame), Some(&context[..]));
         options.data_out = Some(&mut out);
         let program = self.fabric.ebpf.program("nat").expect("program");
         let program: &SchedClassifier = program.try_into().expect("classifier");
@@ -115,7 +117,7 @@ fn a_connection_that_was_idle_for_too_long_is_reset() {
     let mut gateway = Gateway::new();
     gateway.out(5000, SERVER, TCP).expect("a port");
     let map = gateway.fabric.ebpf.take_map("nat_flows").expect("nat_flows");
-    let mut flows: HashMap<MapData, [u32; 5], [u32; 5]> = map.try_into().expect("a hash map");
+    let mut flows: HashMap<MapData, [u32; 5], [u32; 4]> = map.try_into().expect("a hash map");
     let known: Vec<_> = flows.iter().map(|entry| entry.expect("an entry")).collect();
     assert_eq!(known.len(), 2, "one entry for each way");
     let now = (crate::sys::monotonic_ns() >> 30) as u32;

@@ -1,6 +1,7 @@
 //! Packets by internet gateways and NAT gateways, to servers and clients in the Internet's namespace.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 
 use hedgerow_vpc::effect::{InterfaceView, RouteTarget};
 
@@ -233,7 +234,7 @@ fn a_nat_gateway_takes_a_private_subnet_out_and_lets_nothing_unasked_in() {
     passes(&mut far, &mut near, b"answer");
     let leg = |r: &FlowRecord, at: &str| r.gate.interface.as_deref() == Some(at);
     let first = lab.record("into the gateway", |r| leg(r, "eni-5") && r.source == client.address());
-    assert_eq!((first.gate.direction, first.destination), (Direction::Ingress, SERVER));
+    assert_eq!((first.gate.direction, first.destination), (Direction::Ingress, IpAddr::V4(SERVER)));
     let second =
         lab.record("out of it", |r| leg(r, "eni-5") && r.source == Ipv4Addr::new(10, 0, 1, 5));
     assert_eq!((second.gate.direction, second.source_port), (Direction::Egress, peer.port()));
