@@ -7,6 +7,8 @@ use aya::maps::{HashMap, MapData};
 use aya::programs::{TestRun, TestRunOptions};
 use hedgerow_core::sg::{Ipv4Prefix, Peer, Rule, Traffic};
 
+mod pins;
+
 use super::*;
 
 /// The loopback device stands for both ends' ports.
