@@ -43,11 +43,21 @@ impl InstanceType {
         self.max_enis * self.ipv4_per_eni.saturating_sub(1) + 2
     }
 
+    /// IPv6 addresses an interface can have: as many as IPv4 addresses, and none on the families that
+    /// were there before IPv6 ("Maximum IP addresses per network interface", Amazon EC2 User Guide).
+    pub fn ipv6_per_eni(&self) -> u32 {
+        let family = self.name.split('.').next().unwrap_or_default();
+        if WITHOUT_IPV6.contains(&family) { 0 } else { self.ipv4_per_eni }
+    }
+
     /// Whether the type can have a trunk.
     pub fn supports_trunk(&self) -> bool {
         self.branch_enis.is_some_and(|n| n > 0)
     }
 }
+
+/// Families that know IPv4 only.
+const WITHOUT_IPV6: &[&str] = &["c1", "cc2", "cr1", "g2", "hs1", "m1", "m2", "m3", "t1"];
 
 fn flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(u8::deserialize(deserializer)? != 0)

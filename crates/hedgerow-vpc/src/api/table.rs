@@ -4,13 +4,15 @@ use super::Action;
 use super::envelope::Api;
 use crate::query::de;
 use crate::state::{
-    address, address_describe, attachment, catalog, eks, flow_logs, gateway, group, group_describe,
-    group_vpc, identity, instance_attribute, instance_describe, instance_power, instance_status,
-    instance_types, interface, interface_address, interface_describe, interface_modify, launch,
-    nat_gateway, network_acl, network_acl_entry, permission, prefix_list, prefix_list_describe,
-    prefix_list_modify, rds, rds_create, rds_describe, rds_subnet_group, role_keys, route_table,
-    route_table_describe, route_table_routes, rule_actions, rule_modify, subnet, tags, trunk, vpc,
-    vpc_block, vpc_default, vpc_tenancy, zone,
+    address, address_attribute, address_describe, attachment, catalog, eks, flow_logs, gateway,
+    group, group_describe, group_vpc, identity, instance_attribute, instance_describe,
+    instance_options, instance_power, instance_status, instance_types, interface,
+    interface_address, interface_describe, interface_ipv6_assign, interface_modify, launch,
+    metadata_defaults, nat_gateway, network_acl, network_acl_entry, permission, prefix_list,
+    prefix_list_describe, prefix_list_modify, rds, rds_create, rds_describe, rds_subnet_group,
+    role_keys, route_table, route_table_describe, route_table_routes, rule_actions, rule_modify,
+    subnet, subnet_attribute, subnet_ipv6, tags, trunk, vpc, vpc_block, vpc_default, vpc_tenancy,
+    zone,
 };
 
 /// Whether a line of the table has the mark.
@@ -47,10 +49,12 @@ macro_rules! actions {
 
 actions! {
     Ec2 AllocateAddress(address::AllocateAddress) => address::allocate;
+    Ec2 AssignIpv6Addresses(interface_ipv6_assign::AssignIpv6Addresses) => interface_ipv6_assign::assign;
     Ec2 AssignPrivateIpAddresses(interface_address::AssignPrivateIpAddresses) => interface_address::assign;
     Ec2 AssociateAddress(address::AssociateAddress) => address::associate;
     Ec2 AssociateRouteTable(route_table::AssociateRouteTable) => route_table::associate;
     Ec2 AssociateSecurityGroupVpc(group_vpc::GroupInVpc) => group_vpc::associate;
+    Ec2 AssociateSubnetCidrBlock(subnet_ipv6::AssociateSubnetCidrBlock) => subnet_ipv6::associate;
     Ec2 AssociateTrunkInterface(trunk::AssociateTrunkInterface) => trunk::associate, idempotent;
     Ec2 AssociateVpcCidrBlock(vpc_block::AssociateVpcCidrBlock) => vpc_block::associate;
     Ec2 AttachInternetGateway(gateway::GatewayOfVpc) => gateway::attach;
@@ -92,10 +96,12 @@ actions! {
     Ec2 DeleteVpc(vpc::DeleteVpc) => vpc::delete;
     Ec2 DescribeAccountAttributes(vpc_default::DescribeAccountAttributes) => vpc_default::describe_account;
     Ec2 DescribeAddresses(address_describe::DescribeAddresses) => address_describe::describe;
+    Ec2 DescribeAddressesAttribute(address_attribute::DescribeAddressesAttribute) => address_attribute::describe;
     Ec2 DescribeAvailabilityZones(catalog::DescribeAvailabilityZones) => catalog::describe_zones;
     Ec2 DescribeEgressOnlyInternetGateways(gateway::DescribeEgressOnlyInternetGateways) => gateway::describe_egress;
     Ec2 DescribeFlowLogs(flow_logs::DescribeFlowLogs) => flow_logs::describe;
     Ec2 DescribeInstanceAttribute(instance_attribute::DescribeInstanceAttribute) => instance_attribute::describe;
+    Ec2 DescribeInstanceCreditSpecifications(instance_options::DescribeInstanceCreditSpecifications) => instance_options::describe_credits;
     Ec2 DescribeInstanceStatus(instance_status::DescribeInstanceStatus) => instance_status::describe;
     Ec2 DescribeInstanceTypeOfferings(instance_types::DescribeInstanceTypeOfferings) => instance_types::describe_offerings;
     Ec2 DescribeInstanceTypes(instance_types::DescribeInstanceTypes) => instance_types::describe;
@@ -125,25 +131,34 @@ actions! {
     Ec2 DisassociateAddress(address::DisassociateAddress) => address::disassociate;
     Ec2 DisassociateRouteTable(route_table::DisassociateRouteTable) => route_table::disassociate;
     Ec2 DisassociateSecurityGroupVpc(group_vpc::GroupInVpc) => group_vpc::disassociate;
+    Ec2 DisassociateSubnetCidrBlock(subnet_ipv6::DisassociateSubnetCidrBlock) => subnet_ipv6::disassociate;
     Ec2 DisassociateTrunkInterface(trunk::DisassociateTrunkInterface) => trunk::disassociate, idempotent;
     Ec2 DisassociateVpcCidrBlock(vpc_block::DisassociateVpcCidrBlock) => vpc_block::disassociate;
+    Ec2 GetConsoleOutput(instance_options::GetConsoleOutput) => instance_options::console;
+    Ec2 GetInstanceMetadataDefaults(metadata_defaults::GetInstanceMetadataDefaults) => metadata_defaults::get;
     Ec2 GetManagedPrefixListAssociations(prefix_list_describe::GetAssociations) => prefix_list_describe::associations;
     Ec2 GetManagedPrefixListEntries(prefix_list_describe::GetEntries) => prefix_list_describe::entries;
     Ec2 GetSecurityGroupsForVpc(group_describe::GetSecurityGroupsForVpc) => group_describe::for_vpc;
+    Ec2 ModifyAddressAttribute(address_attribute::ModifyAddressAttribute) => address_attribute::modify;
     Ec2 ModifyInstanceAttribute(instance_attribute::ModifyInstanceAttribute) => instance_attribute::modify;
+    Ec2 ModifyInstanceMaintenanceOptions(instance_options::ModifyInstanceMaintenanceOptions) => instance_options::modify_maintenance;
+    Ec2 ModifyInstanceMetadataDefaults(metadata_defaults::ModifyInstanceMetadataDefaults) => metadata_defaults::modify;
     Ec2 ModifyInstanceMetadataOptions(instance_attribute::ModifyInstanceMetadataOptions) => instance_attribute::modify_metadata;
     Ec2 ModifyManagedPrefixList(prefix_list_modify::ModifyManagedPrefixList) => prefix_list_modify::modify;
     Ec2 ModifyNetworkInterfaceAttribute(interface_modify::ModifyNetworkInterfaceAttribute) => interface_modify::modify;
+    Ec2 ModifyPrivateDnsNameOptions(instance_options::ModifyPrivateDnsNameOptions) => instance_options::modify_names;
     Ec2 ModifySecurityGroupRules(rule_modify::ModifySecurityGroupRules) => rule_modify::modify;
-    Ec2 ModifySubnetAttribute(subnet::ModifySubnetAttribute) => subnet::modify;
+    Ec2 ModifySubnetAttribute(subnet_attribute::ModifySubnetAttribute) => subnet_attribute::modify;
     Ec2 ModifyVpcAttribute(vpc::ModifyVpcAttribute) => vpc::modify;
     Ec2 ModifyVpcTenancy(vpc_tenancy::ModifyVpcTenancy) => vpc_tenancy::modify;
+    Ec2 MonitorInstances(instance_options::SetMonitoring) => instance_options::monitor;
     Ec2 RebootInstances(instance_power::RebootInstances) => instance_power::reboot;
     Ec2 ReleaseAddress(address::ReleaseAddress) => address::release;
     Ec2 ReplaceNetworkAclAssociation(network_acl::ReplaceNetworkAclAssociation) => network_acl::replace_association;
     Ec2 ReplaceNetworkAclEntry(network_acl_entry::SetEntry) => network_acl_entry::replace;
     Ec2 ReplaceRoute(route_table_routes::SetRoute) => route_table_routes::replace;
     Ec2 ReplaceRouteTableAssociation(route_table::ReplaceRouteTableAssociation) => route_table::replace_association;
+    Ec2 ResetAddressAttribute(address_attribute::ResetAddressAttribute) => address_attribute::reset;
     Ec2 ResetInstanceAttribute(instance_attribute::ResetInstanceAttribute) => instance_attribute::reset;
     Ec2 ResetNetworkInterfaceAttribute(interface_modify::ResetNetworkInterfaceAttribute) => interface_modify::reset;
     Ec2 RestoreManagedPrefixListVersion(prefix_list_modify::RestoreVersion) => prefix_list_modify::restore;
@@ -154,7 +169,9 @@ actions! {
     Ec2 StartInstances(instance_power::StartInstances) => instance_power::start;
     Ec2 StopInstances(instance_power::StopInstances) => instance_power::stop;
     Ec2 TerminateInstances(instance_power::TerminateInstances) => instance_power::terminate;
+    Ec2 UnassignIpv6Addresses(interface_ipv6_assign::UnassignIpv6Addresses) => interface_ipv6_assign::unassign;
     Ec2 UnassignPrivateIpAddresses(interface_address::UnassignPrivateIpAddresses) => interface_address::unassign;
+    Ec2 UnmonitorInstances(instance_options::SetMonitoring) => instance_options::unmonitor;
     Ec2 UpdateSecurityGroupRuleDescriptionsEgress(rule_modify::UpdateDescriptions) => rule_modify::update_egress;
     Ec2 UpdateSecurityGroupRuleDescriptionsIngress(rule_modify::UpdateDescriptions) => rule_modify::update_ingress;
     Eks DeleteLabCluster(eks::OneCluster) => eks::delete, lab;

@@ -9,6 +9,8 @@ use super::request::{Facts, Request, Resource};
 use super::slices;
 use crate::api::{self, envelope::Api};
 use crate::query::params::Node;
+use crate::state::subnet::Subnet;
+use crate::state::vpc::Vpc;
 use crate::state::{ACCOUNT, Principal, Region};
 
 /// The kind of resource that an action makes.
@@ -316,8 +318,17 @@ impl Call<'_> {
     }
 }
 
-/// An attachment's id is replaced by the interface and the instance it joins.
+/// An attachment's id is replaced by the interface and the instance it joins, that of a block's
+/// association by the VPC or the subnet that has the block.
 fn joined(region: &Region, id: String) -> Vec<String> {
+    if id.starts_with("vpc-cidr-assoc-") {
+        let has = |vpc: &&Vpc| vpc.association_ids().any(|association| *association == id);
+        return region.vpcs.values().filter(has).map(|vpc| vpc.id.clone()).collect();
+    }
+    if id.starts_with("subnet-cidr-assoc-") {
+        let has = |subnet: &&Subnet| subnet.ipv6.as_ref().is_some_and(|i| i.association == id);
+        return region.subnets.values().filter(has).map(|subnet| subnet.id.clone()).collect();
+    }
     let Some(interface) = region.attachments.get(&id) else { return vec![id] };
     let instance = region.interfaces.get(interface).and_then(|i| i.attachment.as_ref());
     let instance = instance.map(|attached| attached.instance.clone());

@@ -142,7 +142,7 @@ fn fields(
     primary: &Interface,
 ) -> Vec<(&'static str, String)> {
     let address = primary.primary();
-    let name = region.private_dns_name(address);
+    let name = region.hostname(instance, address);
     vec![
         ("ami-id", instance.image.clone()),
         ("ami-launch-index", instance.launch_index.to_string()),

@@ -9,6 +9,7 @@ use super::interface::Interface;
 use super::region::{Resource, find};
 use super::route_table_routes::only_interface;
 use super::tags::{TagSpecification, requested};
+use super::unsupported::{Given, refuse};
 use super::{Context, Region, catalog};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
@@ -24,6 +25,9 @@ pub struct Address {
     pub(crate) id: String,
     pub(crate) public: Ipv4Addr,
     pub(crate) association: Option<AddressAssociation>,
+    /// The domain name that reverse DNS has for it.
+    #[serde(default)]
+    pub(crate) reverse: Option<String>,
 }
 
 /// What an elastic address stands for: the primary private address of an interface.
@@ -57,12 +61,30 @@ impl Region {
         elastic.or_else(|| self.launch_addresses.get(interface).copied().flatten())
     }
 
+    /// The place in the pool at which the region's part starts.
+    fn first_public(&self) -> u32 {
+        catalog::region_number(&self.name) * PER_REGION
+    }
+
+    /// Checks that an address of the region's part can be had once more.
+    fn check_recoverable(&self, address: Ipv4Addr) -> Result<(), Ec2Error> {
+        let offset =
+            address.to_bits().wrapping_sub(PUBLIC_ADDRESSES.nth(self.first_public()).to_bits());
+        let taken = self.addresses.values().any(|known| known.public == address)
+            || self.launch_addresses.values().any(|known| *known == Some(address));
+        if (1..PER_REGION - 1).contains(&offset) && !taken {
+            return Ok(());
+        }
+        let message = format!("Address '{address}' is not available.");
+        Err(Ec2Error::new("InvalidAddress.NotFound", message))
+    }
+
     /// The next public address that nobody has, so that an address rests before it comes back.
     fn next_public(&mut self) -> Option<Ipv4Addr> {
         let elastic = self.addresses.values().map(|address| address.public);
         let taken: BTreeSet<Ipv4Addr> =
             elastic.chain(self.launch_addresses.values().copied().flatten()).collect();
-        let first = catalog::region_number(&self.name) * PER_REGION;
+        let first = self.first_public();
         // The first and the last of the part look like a network and a broadcast address.
         let usable = PER_REGION - 2;
         let cursor = self.public_cursor;
@@ -134,6 +156,9 @@ pub(crate) struct AllocateAddress {
     domain: Option<String>,
     public_ipv4_pool: Option<String>,
     network_border_group: Option<String>,
+    address: Option<Ipv4Addr>,
+    customer_owned_ipv4_pool: Given,
+    ipam_pool_id: Given,
     #[serde(default, rename = "TagSpecification")]
     tag_specifications: Vec<TagSpecification>,
 }
@@ -153,6 +178,10 @@ pub(crate) fn allocate(
     cx: &mut Context<'_>,
     request: AllocateAddress,
 ) -> Result<AllocatedAddress, Ec2Error> {
+    refuse(&[
+        ("CustomerOwnedIpv4Pool", request.customer_owned_ipv4_pool.is_some()),
+        ("IpamPoolId", request.ipam_pool_id.is_some()),
+    ])?;
     let region = &*cx.region;
     let check = |name: &str, given: Option<String>, only: &str| match given {
         Some(text) if text != only => {
@@ -168,12 +197,15 @@ pub(crate) fn allocate(
         let message = "The maximum number of addresses has been reached.";
         return Err(Ec2Error::new("AddressLimitExceeded", message));
     }
-    let public = cx.region.next_public().ok_or_else(|| {
+    if let Some(address) = request.address {
+        region.check_recoverable(address)?;
+    }
+    let public = request.address.or_else(|| cx.region.next_public()).ok_or_else(|| {
         let message = "The public addresses of the region are used up";
         Ec2Error::new("InsufficientAddressCapacity", message)
     })?;
     let id = cx.mint.id("eipalloc");
-    let address = Address { id: id.clone(), public, association: None };
+    let address = Address { id: id.clone(), public, association: None, reverse: None };
     cx.region.addresses.insert(id.clone(), address);
     cx.region.set_tags(&id, tags);
     Ok(AllocatedAddress {

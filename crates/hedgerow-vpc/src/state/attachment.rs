@@ -1,5 +1,6 @@
 //! Attaching interfaces to instances and detaching them.
 
+use hedgerow_core::limits::InstanceType;
 use serde::{Deserialize, Serialize};
 
 use super::interface::{
@@ -70,9 +71,7 @@ pub(crate) fn attach(
         );
         return Err(Ec2Error::new("AttachmentLimitExceeded", message));
     }
-    if interface.places() > limits.ipv4_per_eni as usize {
-        return Err(too_many_addresses());
-    }
+    check_addresses(limits, interface)?;
     if interface.vpc != instance.vpc || region.subnets[&interface.subnet].zone != instance.zone {
         let message = "You may not attach a network interface to an instance if they are not in \
                        the same VPC and availability zone";
@@ -100,9 +99,20 @@ pub(crate) fn check_free(interface: &Interface) -> Result<(), Ec2Error> {
     Ok(())
 }
 
+/// `PrivateIpAddressLimitExceeded` where the interface has more addresses than one of an instance
+/// with these limits can have.
+pub(crate) fn check_addresses(
+    limits: &InstanceType,
+    interface: &Interface,
+) -> Result<(), Ec2Error> {
+    let v4 = interface.places() > limits.ipv4_per_eni as usize;
+    let v6 = interface.ipv6_places() > limits.ipv6_per_eni() as usize;
+    if v4 || v6 { Err(too_many_addresses()) } else { Ok(()) }
+}
+
 /// `UnsupportedOperation` unless an instance with these limits and interfaces can have a trunk.
 pub(crate) fn check_trunk<'r>(
-    limits: &hedgerow_core::limits::InstanceType,
+    limits: &InstanceType,
     mut present: impl Iterator<Item = &'r Interface>,
 ) -> Result<(), Ec2Error> {
     if !limits.supports_trunk() {

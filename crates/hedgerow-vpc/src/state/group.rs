@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hedgerow_core::sg::{self, Direction, Ipv4Prefix, Traffic};
+use hedgerow_core::sg::{self, Direction, Ipv4Prefix, Ipv6Prefix, Traffic};
 use serde::{Deserialize, Serialize};
 
 use super::region::{Resource, find};
@@ -155,12 +155,16 @@ fn make(
 ) -> String {
     let id = cx.mint.id("sg");
     let all_egress = any(cx, Direction::Egress, RulePeer::V4(Ipv4Prefix::ANY));
+    let mut rules = vec![all_egress];
+    if !cx.region.vpcs[vpc].ipv6.is_empty() {
+        rules.push(any(cx, Direction::Egress, RulePeer::V6(Ipv6Prefix::ANY)));
+    }
     let group = SecurityGroup {
         id: id.clone(),
         vpc: vpc.to_owned(),
         name,
         description,
-        rules: vec![all_egress],
+        rules,
         shared: BTreeSet::new(),
     };
     cx.region.set_tags(&id, tags);
@@ -171,6 +175,26 @@ fn make(
 fn any(cx: &mut Context<'_>, direction: Direction, peer: RulePeer) -> RuleRecord {
     let id = cx.mint.id("sgr");
     RuleRecord { id, direction, traffic: Traffic::All, peer, description: None }
+}
+
+/// Lets everything out in IPv6 too, from the groups of a VPC that let everything out in IPv4 and have
+/// no other egress rule: what EC2 does where a VPC gets its first IPv6 block ("Security group rules",
+/// VPC User Guide).
+pub(crate) fn open_ipv6(cx: &mut Context<'_>, vpc: &str) {
+    let is_untouched = |group: &SecurityGroup| {
+        let mut egress = group.rules.iter().filter(|rule| rule.direction == Direction::Egress);
+        let all = |rule: &RuleRecord| {
+            rule.traffic == Traffic::All && rule.peer == RulePeer::V4(Ipv4Prefix::ANY)
+        };
+        egress.next().is_some_and(all) && egress.next().is_none()
+    };
+    let groups = cx.region.groups.values().filter(|group| group.vpc == vpc);
+    let untouched = groups.filter(|group| is_untouched(group)).map(|group| group.id.clone());
+    for id in untouched.collect::<Vec<_>>() {
+        let rule = any(cx, Direction::Egress, RulePeer::V6(Ipv6Prefix::ANY));
+        cx.region.groups.get_mut(&id).expect("found above").rules.push(rule);
+        cx.effects.extend(cx.region.put_group(&id));
+    }
 }
 
 /// Makes a VPC's default group, whose members reach each other; cannot fail.

@@ -2,6 +2,7 @@
 //! ends them.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use hedgerow_core::limits::{InstanceType, instance_type};
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Zone;
 use super::interface::Interface;
 use super::region::{Resource, find};
+use super::subnet_attribute::LaunchNames;
 use super::time::Timestamp;
 use super::{ACCOUNT, Region};
 use crate::api::error::Ec2Error;
@@ -40,6 +42,9 @@ pub struct Instance {
     /// When it was stopped; running if neither this nor `terminated` is there.
     pub(crate) stopped: Option<Timestamp>,
     pub(crate) settings: Settings,
+    /// How it is called inside its VPC.
+    #[serde(default)]
+    pub(crate) names: LaunchNames,
     /// Device index to interface id.
     pub(crate) interfaces: BTreeMap<u8, String>,
 }
@@ -167,4 +172,17 @@ impl StateItem {
 /// The interface at device index 0; none once terminated.
 pub(crate) fn primary<'r>(region: &'r Region, instance: &Instance) -> Option<&'r Interface> {
     region.interfaces.get(instance.interfaces.get(&0)?)
+}
+
+impl Region {
+    /// The hostname of an instance with this primary private address.
+    pub(crate) fn hostname(&self, instance: &Instance, address: Ipv4Addr) -> String {
+        let name = self.private_dns_name(address);
+        match name.split_once('.') {
+            Some((_, domain)) if instance.names.resource_name => {
+                format!("{}.{domain}", instance.id)
+            }
+            _ => name,
+        }
+    }
 }

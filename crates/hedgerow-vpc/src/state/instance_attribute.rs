@@ -7,7 +7,7 @@ use hedgerow_core::limits::instance_type;
 
 use super::instance::{self, Instance, MetadataOptions};
 use super::instance_describe::{MetadataOptionsItem, metadata_item};
-use super::interface::{Interface, Kind, too_many_addresses};
+use super::interface::{Interface, Kind};
 use super::interface_describe::{GroupIdentifier, TextItem};
 use super::interface_modify::{Text, check_one};
 use super::region::{find, not_found};
@@ -325,9 +325,7 @@ fn check_type(region: &Region, instance: &Instance, name: &str) -> Result<(), Ec
         return exceeds("Interface", instance.interfaces.len());
     }
     for interface in instance.interfaces.values().filter_map(|id| region.interfaces.get(id)) {
-        if interface.places() > limits.ipv4_per_eni as usize {
-            return Err(too_many_addresses());
-        }
+        super::attachment::check_addresses(limits, interface)?;
         if interface.kind == Kind::Trunk {
             super::attachment::check_trunk(limits, std::iter::empty())?;
             if interface.branches.len() > limits.branch_enis.unwrap_or(0) as usize {

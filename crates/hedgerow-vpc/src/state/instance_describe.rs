@@ -9,9 +9,13 @@ use super::instance::{Instance, MetadataOptions, PROFILE_ID, StateItem, primary}
 use super::instance_types::architecture;
 use super::interface::{Attached, Interface};
 use super::interface_address::{PrefixItem, prefix_items};
-use super::interface_describe::{AddressItem, AttachmentItem, GroupIdentifier, attachment_item};
+use super::interface_describe::{
+    AddressItem, AttachmentItem, GroupIdentifier, Operator, attachment_item,
+};
+use super::interface_ipv6::{Ipv6Item, Ipv6PrefixItem, ipv6_items, ipv6_prefix_items};
 use super::mint::format_mac;
 use super::select::{Field, describe_request, select};
+use super::subnet_attribute::LaunchNamesItem;
 use super::tags::TagItem;
 use super::time::Timestamp;
 use super::timeouts::TimeoutsItem;
@@ -48,6 +52,7 @@ struct InstanceItem {
     vpc_id: Option<String>,
     private_ip_address: Option<String>,
     ip_address: Option<String>,
+    ipv6_address: Option<String>,
     state_reason: Option<StateReason>,
     architecture: &'static str,
     hypervisor: &'static str,
@@ -59,6 +64,16 @@ struct InstanceItem {
     hibernation_options: Hibernation,
     enclave_options: Enclave,
     maintenance_options: Maintenance,
+    private_dns_name_options: LaunchNamesItem,
+    boot_mode: &'static str,
+    current_instance_boot_mode: &'static str,
+    platform_details: &'static str,
+    usage_operation: &'static str,
+    usage_operation_update_time: Timestamp,
+    root_device_type: &'static str,
+    operator: Operator,
+    network_performance_options: NetworkPerformance,
+    capacity_reservation_specification: CapacityReservation,
     ena_support: bool,
     ebs_optimized: bool,
     network_interface_set: Vec<InstanceInterfaceItem>,
@@ -80,6 +95,25 @@ struct PlacementItem {
     availability_zone_id: String,
     group_name: &'static str,
     tenancy: &'static str,
+}
+
+/// What EC2 says of Linux instances that boot by BIOS from a volume. No such thing is here, and
+/// clients read it.
+const BOOT_MODE: &str = "legacy-bios";
+const PLATFORM: &str = "Linux/UNIX";
+const USAGE_OPERATION: &str = "RunInstances";
+const ROOT_DEVICE: &str = "ebs";
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkPerformance {
+    bandwidth_weighting: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CapacityReservation {
+    capacity_reservation_preference: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -146,7 +180,8 @@ struct InstanceInterfaceItem {
     attachment: Option<AttachmentItem>,
     private_ip_addresses_set: Vec<AddressItem>,
     ipv4_prefix_set: Vec<PrefixItem>,
-    ipv6_addresses_set: Vec<String>,
+    ipv6_addresses_set: Vec<Ipv6Item>,
+    ipv6_prefix_set: Vec<Ipv6PrefixItem>,
     connection_tracking_configuration: Option<TimeoutsItem>,
 }
 
@@ -171,7 +206,7 @@ fn instance_item(region: &Region, instance: &Instance) -> InstanceItem {
         image_id: instance.image.clone(),
         instance_state: instance.state(),
         private_dns_name: primary
-            .map_or(String::new(), |eni| region.private_dns_name(eni.primary())),
+            .map_or(String::new(), |eni| region.hostname(instance, eni.primary())),
         dns_name: public.as_ref().map_or(String::new(), |item| item.public_dns_name.clone()),
         reason: instance.ended().map(reason),
         key_name: instance.key_name.clone(),
@@ -191,6 +226,7 @@ fn instance_item(region: &Region, instance: &Instance) -> InstanceItem {
         vpc_id: kept(&instance.vpc),
         private_ip_address: primary.map(|eni| eni.primary().to_string()),
         ip_address: public.map(|item| item.public_ip),
+        ipv6_address: primary.and_then(|eni| eni.ipv6.first()).map(ToString::to_string),
         state_reason: instance.ended().map(|_| STATE_REASON),
         architecture: architecture(&instance.type_name),
         hypervisor: "xen",
@@ -202,6 +238,18 @@ fn instance_item(region: &Region, instance: &Instance) -> InstanceItem {
         hibernation_options: Hibernation { configured: false },
         enclave_options: Enclave { enabled: false },
         maintenance_options: Maintenance { auto_recovery: "default" },
+        private_dns_name_options: instance.names.item(),
+        boot_mode: BOOT_MODE,
+        current_instance_boot_mode: BOOT_MODE,
+        platform_details: PLATFORM,
+        usage_operation: USAGE_OPERATION,
+        usage_operation_update_time: instance.launched,
+        root_device_type: ROOT_DEVICE,
+        operator: Operator { managed: false },
+        network_performance_options: NetworkPerformance { bandwidth_weighting: "default" },
+        capacity_reservation_specification: CapacityReservation {
+            capacity_reservation_preference: "open",
+        },
         ena_support: true,
         ebs_optimized: instance.settings.ebs_optimized,
         network_interface_set: interfaces.map(|eni| instance_interface(region, eni)).collect(),
@@ -248,7 +296,8 @@ fn instance_interface(region: &Region, eni: &Interface) -> InstanceInterfaceItem
         attachment: eni.attachment.as_ref().map(|a| attachment_item(a, true)),
         private_ip_addresses_set: addresses,
         ipv4_prefix_set: prefix_items(&eni.prefixes),
-        ipv6_addresses_set: Vec::new(),
+        ipv6_addresses_set: ipv6_items(eni),
+        ipv6_prefix_set: ipv6_prefix_items(eni),
         connection_tracking_configuration: eni.timeouts.item(),
     }
 }
@@ -298,6 +347,16 @@ fn group_names(region: &Region, instance: &Instance) -> Vec<String> {
     ids.iter().filter_map(|id| region.groups.get(id)).map(|group| group.name.clone()).collect()
 }
 
+/// What `read` finds in the tags of the instance's interfaces.
+fn of_tags(
+    region: &Region,
+    instance: &Instance,
+    read: fn((&String, &String)) -> String,
+) -> Vec<String> {
+    let tags = instance.interfaces.values().filter_map(|id| region.tags.get(id));
+    tags.flatten().map(read).collect()
+}
+
 fn primary_address(region: &Region, instance: &Instance) -> Vec<String> {
     primary(region, instance).map(|eni| eni.primary().to_string()).into_iter().collect()
 }
@@ -313,7 +372,7 @@ fn of_public(
 }
 
 fn primary_name(region: &Region, instance: &Instance) -> Vec<String> {
-    primary(region, instance).map(|e| region.private_dns_name(e.primary())).into_iter().collect()
+    primary(region, instance).map(|e| region.hostname(instance, e.primary())).into_iter().collect()
 }
 
 fn enabled(yes: bool) -> Vec<String> {
@@ -360,10 +419,16 @@ const FILTERS: &[Field<Instance>] = &[
     }),
     ("private-ip-address", primary_address),
     ("private-dns-name", primary_name),
-    ("private-dns-name-options.hostname-type", |_, _| vec!["ip-name".into()]),
-    ("private-dns-name-options.enable-resource-name-dns-a-record", |_, _| vec!["false".into()]),
-    ("private-dns-name-options.enable-resource-name-dns-aaaa-record", |_, _| vec!["false".into()]),
-    ("ipv6-address", |_, _| Vec::new()),
+    ("private-dns-name-options.hostname-type", |_, i| vec![i.names.hostname_type().into()]),
+    ("private-dns-name-options.enable-resource-name-dns-a-record", |_, i| {
+        vec![i.names.a_record.to_string()]
+    }),
+    ("private-dns-name-options.enable-resource-name-dns-aaaa-record", |_, i| {
+        vec![i.names.aaaa_record.to_string()]
+    }),
+    ("ipv6-address", |r, i| {
+        primary(r, i).and_then(|e| e.ipv6.first()).map(ToString::to_string).into_iter().collect()
+    }),
     ("source-dest-check", |r, i| {
         primary(r, i).map(|e| e.source_dest_check.to_string()).into_iter().collect()
     }),
@@ -421,7 +486,22 @@ const FILTERS: &[Field<Instance>] = &[
     ("network-interface.addresses.primary", |r, i| {
         all_of(r, i, |e| (0..e.addresses.len()).map(|n| (n == 0).to_string()).collect())
     }),
-    ("network-interface.ipv6-addresses.ipv6-address", |_, _| Vec::new()),
+    ("network-interface.ipv6-address", |r, i| {
+        all_of(r, i, |e| e.ipv6.first().map(ToString::to_string).into_iter().collect())
+    }),
+    ("network-interface.ipv6-addresses.ipv6-address", |r, i| {
+        all_of(r, i, |e| e.ipv6.iter().map(ToString::to_string).collect())
+    }),
+    ("network-interface.ipv6-addresses.is-primary-ipv6", |r, i| {
+        all_of(r, i, |e| {
+            let primary = e.primary_ipv6();
+            e.ipv6.iter().map(|address| (primary == Some(*address)).to_string()).collect()
+        })
+    }),
+    ("network-interface.ipv6-native", |r, i| of_interfaces(r, i, |_| "false".into())),
+    ("network-interface.ipv6-prefixes.ipv6-prefix", |r, i| {
+        all_of(r, i, |e| e.ipv6_prefixes.iter().map(ToString::to_string).collect())
+    }),
     ("network-interface.ipv4-prefixes.ipv4-prefix", |r, i| {
         all_of(r, i, |e| e.prefixes.iter().map(ToString::to_string).collect())
     }),
@@ -437,7 +517,53 @@ const FILTERS: &[Field<Instance>] = &[
     ("network-interface.attachment.attach-time", |r, i| attached(r, i, |a| a.since.to_string())),
     ("network-interface.attachment.status", |r, i| attached(r, i, |_| "attached".into())),
     ("network-interface.operator.managed", |r, i| of_interfaces(r, i, |_| "false".into())),
+    ("boot-mode", |_, _| vec![BOOT_MODE.into()]),
+    ("current-instance-boot-mode", |_, _| vec![BOOT_MODE.into()]),
+    ("platform-details", |_, _| vec![PLATFORM.into()]),
+    ("usage-operation", |_, _| vec![USAGE_OPERATION.into()]),
+    ("usage-operation-update-time", |_, i| vec![i.launched.to_string()]),
+    ("root-device-type", |_, _| vec![ROOT_DEVICE.into()]),
+    ("network-performance-options.bandwidth-weighting", |_, _| vec!["default".into()]),
+    ("capacity-reservation-specification.capacity-reservation-preference", |_, _| {
+        vec!["open".into()]
+    }),
+    ("network-interface.addresses.association.allocation-id", |r, i| {
+        of_public(r, i, |p| p.allocation_id)
+    }),
+    ("network-interface.addresses.association.association-id", |r, i| {
+        of_public(r, i, |p| p.association_id)
+    }),
+    ("network-interface.addresses.association.public-dns-name", |r, i| {
+        of_public(r, i, |p| Some(p.public_dns_name))
+    }),
+    ("network-interface.association.public-dns-name", |r, i| {
+        of_public(r, i, |p| Some(p.public_dns_name))
+    }),
+    ("network-interface.public-dns-name", |r, i| of_public(r, i, |p| Some(p.public_dns_name))),
+    ("network-interface.addresses.private-dns-name", |r, i| {
+        let interfaces = i.interfaces.values().filter_map(|id| r.interfaces.get(id));
+        interfaces.flat_map(|e| &e.addresses).map(|a| r.private_dns_name(*a)).collect()
+    }),
+    ("network-interface.attachment.network-card-index", |r, i| attached(r, i, |_| "0".into())),
+    ("network-interface.deny-all-igw-traffic", |r, i| of_interfaces(r, i, |_| "false".into())),
+    ("network-interface.tag-key", |r, i| of_tags(r, i, |(key, _)| key.clone())),
+    ("network-interface.tag-value", |r, i| of_tags(r, i, |(_, value)| value.clone())),
     ("affinity", |_, _| Vec::new()),
+    (
+        "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
+        |_, _| Vec::new(),
+    ),
+    (
+        "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
+        |_, _| Vec::new(),
+    ),
+    ("network-interface.addresses.association.carrier-ip", |_, _| Vec::new()),
+    ("network-interface.addresses.association.customer-owned-ip", |_, _| Vec::new()),
+    ("network-interface.association.carrier-ip", |_, _| Vec::new()),
+    ("network-interface.association.customer-owned-ip", |_, _| Vec::new()),
+    ("network-interface.operator.principal", |_, _| Vec::new()),
+    ("network-interface.outpost-arn", |_, _| Vec::new()),
+    ("tpm-support", |_, _| Vec::new()),
     ("block-device-mapping.attach-time", |_, _| Vec::new()),
     ("block-device-mapping.delete-on-termination", |_, _| Vec::new()),
     ("block-device-mapping.device-name", |_, _| Vec::new()),

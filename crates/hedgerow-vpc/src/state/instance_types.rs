@@ -28,7 +28,7 @@ pub(crate) fn architecture(name: &str) -> &'static str {
 }
 
 /// Whether instances of the type earn CPU credits: the `t` families.
-fn burstable(name: &str) -> bool {
+pub(crate) fn burstable(name: &str) -> bool {
     let mut letters = name.chars();
     letters.next() == Some('t') && letters.next().is_some_and(|c| c.is_ascii_digit())
 }
@@ -39,6 +39,9 @@ fn burstable(name: &str) -> bool {
 pub(crate) struct DescribeInstanceTypes {
     #[serde(default, rename = "InstanceType")]
     types: Vec<String>,
+    /// All types are supported in all regions, so there are no more to list.
+    #[serde(rename = "IncludeUnsupportedInRegion")]
+    _unsupported: Option<bool>,
     #[serde(default, rename = "Filter")]
     filters: Vec<Filter>,
     max_results: Option<usize>,
@@ -93,6 +96,7 @@ struct NetworkInfo {
     default_network_card_index: u32,
     network_cards: Vec<NetworkCard>,
     ipv4_addresses_per_interface: u32,
+    ipv6_addresses_per_interface: u32,
     ipv6_supported: bool,
     efa_supported: bool,
     ena_srd_supported: bool,
@@ -125,7 +129,8 @@ const TYPE_FILTERS: &[Field<InstanceType>] = &[
     ("network-info.maximum-network-interfaces", |_, t| vec![t.max_enis.to_string()]),
     ("network-info.maximum-network-cards", |_, _| vec!["1".into()]),
     ("network-info.ipv4-addresses-per-interface", |_, t| vec![t.ipv4_per_eni.to_string()]),
-    ("network-info.ipv6-supported", |_, _| vec!["false".into()]),
+    ("network-info.ipv6-supported", |_, t| vec![(t.ipv6_per_eni() > 0).to_string()]),
+    ("network-info.ipv6-addresses-per-interface", |_, t| vec![t.ipv6_per_eni().to_string()]),
     ("network-info.efa-supported", |_, _| vec!["false".into()]),
     ("network-info.ena-srd-supported", |_, _| vec!["false".into()]),
     ("supported-in-region", |_, _| vec!["true".into()]),
@@ -218,7 +223,8 @@ fn instance_type_item(row: &'static InstanceType) -> InstanceTypeItem {
                 maximum_network_interfaces: row.max_enis,
             }],
             ipv4_addresses_per_interface: row.ipv4_per_eni,
-            ipv6_supported: false,
+            ipv6_addresses_per_interface: row.ipv6_per_eni(),
+            ipv6_supported: row.ipv6_per_eni() > 0,
             efa_supported: false,
             ena_srd_supported: false,
             connection_tracking_configuration: DefaultTimeouts {

@@ -1,13 +1,13 @@
 //! Network interfaces: the record, making and deleting them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{Ipv4Prefix, Ipv6Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::interface_describe::{InterfaceItem, interface_item};
-use super::interface_ipv6::{Ipv6Spec, refuse_ipv6};
+use super::interface_ipv6::{Ipv6PrefixSpec, Ipv6Spec, NewIpv6, WantedIpv6};
 use super::prefix::{self, PrefixSpec};
 use super::region::{Resource, find, not_found};
 use super::tags::{TagMap, TagSpecification, requested};
@@ -60,6 +60,15 @@ pub struct Interface {
     pub(crate) addresses: Vec<Ipv4Addr>,
     /// /28 prefixes whose addresses are all the interface's.
     pub(crate) prefixes: Vec<Ipv4Prefix>,
+    /// IPv6 addresses.
+    #[serde(default)]
+    pub(crate) ipv6: Vec<Ipv6Addr>,
+    /// /80 prefixes whose addresses are all the interface's.
+    #[serde(default)]
+    pub(crate) ipv6_prefixes: Vec<Ipv6Prefix>,
+    /// Whether the first IPv6 address is the primary one, which stays.
+    #[serde(default)]
+    pub(crate) has_primary_ipv6: bool,
     /// Idle timeouts of tracked flows, where they differ from EC2's.
     pub(crate) timeouts: Timeouts,
     /// The AWS service that made it and manages it; only that service may change it.
@@ -162,8 +171,7 @@ pub(crate) struct WantedAddresses {
     pub secondary_count: Option<u32>,
     pub prefixes: Vec<PrefixSpec>,
     pub prefix_count: Option<u32>,
-    pub ipv6: Vec<Ipv6Spec>,
-    pub ipv6_count: Option<u32>,
+    pub ipv6: WantedIpv6,
 }
 
 /// A new interface, checked: making it cannot fail. What [`NewInterface::in_subnet`] leaves out can
@@ -182,6 +190,7 @@ pub(crate) struct NewInterface {
     pub prefixes: Vec<Ipv4Prefix>,
     /// Prefixes that EC2 chooses.
     pub prefix_count: usize,
+    pub ipv6: NewIpv6,
     pub description: String,
     pub kind: Kind,
     pub timeouts: Timeouts,
@@ -200,6 +209,7 @@ impl NewInterface {
             secondary_count: 0,
             prefixes: Vec::new(),
             prefix_count: 0,
+            ipv6: NewIpv6::default(),
             description: String::new(),
             kind: Kind::Interface,
             timeouts: Timeouts::default(),
@@ -252,8 +262,8 @@ impl NewInterface {
         }
         (self.prefixes, self.prefix_count) =
             prefix::wanted(subnet, &wanted.prefixes, wanted.prefix_count, &named)?;
-        refuse_ipv6(subnet, &wanted.ipv6, wanted.ipv6_count)?;
-        if self.places() > UNATTACHED_ADDRESSES {
+        self.ipv6 = wanted.ipv6.checked(subnet)?;
+        if self.places().max(self.ipv6.places()) > UNATTACHED_ADDRESSES {
             return Err(too_many_addresses());
         }
         Ok(self)
@@ -288,8 +298,8 @@ pub(crate) struct CreateNetworkInterface {
     #[serde(default, rename = "TagSpecification")]
     tag_specifications: Vec<TagSpecification>,
     client_token: Option<String>,
-    #[serde(rename = "Ipv6Prefix")]
-    ipv6_prefixes: Given,
+    #[serde(default, rename = "Ipv6Prefix")]
+    ipv6_prefixes: Vec<Ipv6PrefixSpec>,
     ipv6_prefix_count: Option<u32>,
     enable_primary_ipv6: Option<bool>,
     operator: Given,
@@ -308,12 +318,7 @@ pub(crate) fn create(
     request: CreateNetworkInterface,
 ) -> Result<CreatedInterface, Ec2Error> {
     let region = &*cx.region;
-    refuse(&[
-        ("Ipv6Prefix", request.ipv6_prefixes.is_some()),
-        ("Ipv6PrefixCount", request.ipv6_prefix_count.is_some_and(|n| n > 0)),
-        ("EnablePrimaryIpv6", request.enable_primary_ipv6 == Some(true)),
-        ("Operator", request.operator.is_some()),
-    ])?;
+    refuse(&[("Operator", request.operator.is_some())])?;
     let subnet = find(&region.subnets, &request.subnet_id)?;
     // This action alone calls a missing group so; everywhere else it is InvalidGroup.NotFound.
     let unknown = |id: &str| {
@@ -336,11 +341,16 @@ pub(crate) fn create(
         secondary_count: request.secondary_private_ip_address_count,
         prefixes: request.prefixes,
         prefix_count: request.ipv4_prefix_count,
-        ipv6: request.ipv6_addresses,
-        ipv6_count: request.ipv6_address_count,
+        ipv6: WantedIpv6 {
+            named: request.ipv6_addresses,
+            count: request.ipv6_address_count,
+            prefixes: request.ipv6_prefixes,
+            prefix_count: request.ipv6_prefix_count,
+            primary: request.enable_primary_ipv6,
+        },
     };
     let new = new.addresses(region, &wanted)?;
-    check_branch(new.kind, new.places())?;
+    check_branch(new.kind, new.places().max(new.ipv6.places()))?;
     prefix::check_room(subnet, &[&new], 1)?;
     let id = make(cx, new);
     cx.effects.push(cx.region.put_interface(&id));
@@ -382,7 +392,7 @@ pub(crate) fn kind_of(name: Option<&str>) -> Result<Kind, Ec2Error> {
 pub(crate) fn make(cx: &mut Context<'_>, new: NewInterface) -> String {
     let id = cx.mint.id("eni");
     let subnet = cx.region.subnets.get_mut(&new.subnet).expect("the subnet was checked");
-    let (addresses, prefixes) =
+    let reserved =
         prefix::reserve(subnet, &id, &new).expect("the caller checked that there is room");
     let interface = Interface {
         id: id.clone(),
@@ -390,8 +400,11 @@ pub(crate) fn make(cx: &mut Context<'_>, new: NewInterface) -> String {
         vpc: subnet.vpc.clone(),
         subnet: new.subnet,
         mac: cx.mint.mac(),
-        addresses,
-        prefixes,
+        addresses: reserved.addresses,
+        prefixes: reserved.prefixes,
+        ipv6: reserved.ipv6,
+        ipv6_prefixes: reserved.ipv6_prefixes,
+        has_primary_ipv6: new.ipv6.primary,
         timeouts: new.timeouts,
         requester: new.requester,
         groups: new.groups,
@@ -443,6 +456,9 @@ pub(crate) fn remove(cx: &mut Context<'_>, id: &str) {
         let delegated = interface.prefixes.iter().flat_map(prefix::addresses);
         for address in interface.addresses.iter().copied().chain(delegated) {
             subnet.taken.remove(&address);
+        }
+        if let Some(ipv6) = &mut subnet.ipv6 {
+            ipv6.free(&interface.ipv6, &interface.ipv6_prefixes);
         }
     }
     cx.region.permissions.retain(|_, permission| permission.interface != id);

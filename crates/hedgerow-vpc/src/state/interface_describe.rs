@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::address_describe::PublicItem;
 use super::interface::{Attached, Interface};
 use super::interface_address::{PrefixItem, prefix_items};
+use super::interface_ipv6::{Ipv6Item, Ipv6PrefixItem, ipv6_items, ipv6_prefix_items};
 use super::mint::format_mac;
 use super::region::find;
 use super::select::{Field, describe_request, select};
@@ -42,15 +43,20 @@ pub(crate) struct InterfaceItem {
     attachment: Option<AttachmentItem>,
     private_ip_addresses_set: Vec<AddressItem>,
     ipv4_prefix_set: Vec<PrefixItem>,
-    ipv6_addresses_set: Vec<String>,
+    ipv6_addresses_set: Vec<Ipv6Item>,
+    ipv6_prefix_set: Vec<Ipv6PrefixItem>,
+    /// The first one.
+    ipv6_address: Option<String>,
+    ipv6_native: bool,
+    deny_all_igw_traffic: bool,
     connection_tracking_configuration: Option<TimeoutsItem>,
     tag_set: Vec<TagItem>,
 }
 
 /// Whether a service operates the resource for its owner: never here.
 #[derive(Debug, Serialize)]
-struct Operator {
-    managed: bool,
+pub(crate) struct Operator {
+    pub managed: bool,
 }
 
 /// A group's id and name in answers.
@@ -158,7 +164,11 @@ pub(crate) fn interface_item(region: &Region, interface: &Interface) -> Interfac
         attachment: interface.attachment.as_ref().map(|a| attachment_item(a, false)),
         private_ip_addresses_set: addresses,
         ipv4_prefix_set: prefix_items(&interface.prefixes),
-        ipv6_addresses_set: Vec::new(),
+        ipv6_addresses_set: ipv6_items(interface),
+        ipv6_prefix_set: ipv6_prefix_items(interface),
+        ipv6_address: interface.ipv6.first().map(ToString::to_string),
+        ipv6_native: false,
+        deny_all_igw_traffic: false,
         connection_tracking_configuration: interface.timeouts.item(),
         tag_set: region.tag_items(&interface.id),
     }
@@ -238,7 +248,7 @@ const FILTERS: &[Field<Interface>] = &[
     ("requester-managed", |_, i| vec![i.requester.is_some().to_string()]),
     ("operator.managed", |_, _| vec!["false".into()]),
     ("operator.principal", |_, _| Vec::new()),
-    ("ipv6-addresses.ipv6-address", |_, _| Vec::new()),
+    ("ipv6-addresses.ipv6-address", |_, i| i.ipv6.iter().map(ToString::to_string).collect()),
     ("attachment.network-card-index", |_, i| attached(i, |_| "0".into())),
     ("attachment.attachment-id", |_, i| attached(i, |a| a.id.clone())),
     ("attachment.instance-id", |_, i| attached(i, |a| a.instance.clone())),

@@ -40,7 +40,7 @@ pub(crate) struct ModifyNetworkInterfaceAttribute {
     attachment: Option<AttachmentChange>,
     connection_tracking_specification: Option<TimeoutSpec>,
     ena_srd_specification: Given,
-    enable_primary_ipv6: Given,
+    enable_primary_ipv6: Option<bool>,
     associate_public_ip_address: Given,
     #[serde(rename = "AssociatedSubnetId")]
     associated_subnets: Given,
@@ -53,6 +53,7 @@ enum Change {
     SourceDestCheck(bool),
     Timeouts(Timeouts),
     DeleteOnTermination(bool),
+    PrimaryIpv6(bool),
 }
 
 /// `InvalidParameterCombination` unless the request names exactly one attribute.
@@ -77,7 +78,6 @@ impl ModifyNetworkInterfaceAttribute {
     ) -> Result<Change, Ec2Error> {
         refuse(&[
             ("EnaSrdSpecification", self.ena_srd_specification.is_some()),
-            ("EnablePrimaryIpv6", self.enable_primary_ipv6.is_some()),
             ("AssociatePublicIpAddress", self.associate_public_ip_address.is_some()),
             ("AssociatedSubnetId", self.associated_subnets.is_some()),
         ])?;
@@ -87,7 +87,20 @@ impl ModifyNetworkInterfaceAttribute {
             ("sourceDestCheck", self.source_dest_check.is_some()),
             ("attachment", self.attachment.is_some()),
             ("connectionTracking", self.connection_tracking_specification.is_some()),
+            ("enablePrimaryIpv6", self.enable_primary_ipv6.is_some()),
         ])?;
+        match self.enable_primary_ipv6 {
+            Some(true) if interface.ipv6.is_empty() => {
+                let message = format!("Interface {} has no IPv6 address", interface.id);
+                return Err(Ec2Error::new("InvalidParameterValue", message));
+            }
+            Some(false) if interface.has_primary_ipv6 => {
+                let message = "A primary IPv6 address cannot be disabled once it was enabled.";
+                return Err(Ec2Error::new("OperationNotPermitted", message));
+            }
+            Some(_) => return Ok(Change::PrimaryIpv6(self.enable_primary_ipv6 == Some(true))),
+            None => {}
+        }
         if let Some(text) = self.description {
             return described(text.value).map(Change::Description);
         }
@@ -127,6 +140,10 @@ pub(crate) fn modify(
     match change {
         Change::Description(text) => {
             interface.description = text;
+            return Ok(Done::new());
+        }
+        Change::PrimaryIpv6(flag) => {
+            interface.has_primary_ipv6 = flag;
             return Ok(Done::new());
         }
         Change::DeleteOnTermination(flag) => {

@@ -12,9 +12,10 @@ use super::instance::{Instance, MetadataOptions, Settings};
 use super::instance_attribute::MetadataSpec;
 use super::instance_describe::{ReservationItem, reservation_item};
 use super::interface::{self, AddressSpec, NewInterface};
-use super::interface_ipv6::Ipv6Spec;
+use super::interface_ipv6::{Ipv6PrefixSpec, Ipv6Spec, WantedIpv6};
 use super::launch_plan::plan;
 use super::prefix::PrefixSpec;
+use super::subnet_attribute::LaunchNames;
 use super::tags::{TagMap, TagSpecification};
 use super::timeouts::TimeoutSpec;
 use super::unsupported::Given;
@@ -175,13 +176,26 @@ pub(super) struct InterfaceSpec {
     pub(super) ipv6_address_count: Option<u32>,
     pub(super) connection_tracking_specification: Option<TimeoutSpec>,
     pub(super) network_card_index: Option<u8>,
-    #[serde(rename = "Ipv6Prefix")]
-    pub(super) ipv6_prefixes: Given,
+    #[serde(default, rename = "Ipv6Prefix")]
+    pub(super) ipv6_prefixes: Vec<Ipv6PrefixSpec>,
     pub(super) ipv6_prefix_count: Option<u32>,
     pub(super) primary_ipv6: Option<bool>,
     pub(super) associate_carrier_ip_address: Option<bool>,
     pub(super) ena_srd_specification: Given,
     pub(super) ena_queue_count: Given,
+}
+
+impl InterfaceSpec {
+    /// What it says of IPv6 addresses.
+    pub(super) fn ipv6(&self) -> WantedIpv6 {
+        WantedIpv6 {
+            named: self.ipv6_addresses.clone(),
+            count: self.ipv6_address_count,
+            prefixes: self.ipv6_prefixes.clone(),
+            prefix_count: self.ipv6_prefix_count,
+            primary: self.primary_ipv6,
+        }
+    }
 }
 
 /// A launch, checked: carrying it out cannot fail.
@@ -195,6 +209,7 @@ pub(super) struct Launch {
     pub(super) metadata: MetadataOptions,
     pub(super) profile: Option<String>,
     pub(super) settings: Settings,
+    pub(super) names: LaunchNames,
     pub(super) instance_tags: TagMap,
 }
 
@@ -241,6 +256,7 @@ pub(crate) fn run(
             terminated: None,
             stopped: None,
             settings: launch.settings.clone(),
+            names: launch.names,
             interfaces: BTreeMap::new(),
         };
         cx.region.instances.insert(id.clone(), instance);

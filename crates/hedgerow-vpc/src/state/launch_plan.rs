@@ -1,6 +1,7 @@
 //! What a launch will be: everything about RunInstances that can be refused, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use hedgerow_core::limits::{InstanceType, instance_type};
 
@@ -11,11 +12,12 @@ use super::interface::{
     Kind, NewInterface, WantedAddresses, described, kind_of, too_many_addresses,
 };
 use super::launch::{
-    InterfaceSpec, Launch, Placement, PlannedInterface, ProfileSpec, RunInstances, Source,
+    DnsNames, InterfaceSpec, Launch, Placement, PlannedInterface, ProfileSpec, RunInstances, Source,
 };
 use super::prefix;
 use super::region::{find, not_found};
 use super::subnet::Subnet;
+use super::subnet_attribute::LaunchNames;
 use super::tags::{TagMap, requested};
 use super::timeouts::Timeouts;
 use super::unsupported::refuse;
@@ -62,7 +64,8 @@ pub(super) fn plan(
     // Named addresses first, so that no other interface of the launch is given one of them.
     planned.sort_by_key(|p| {
         matches!(&p.source, Source::New(n)
-            if n.primary.is_none() && n.secondary.is_empty() && n.prefixes.is_empty())
+            if n.primary.is_none() && n.secondary.is_empty() && n.prefixes.is_empty()
+                && !n.ipv6.names_any())
     });
     Ok(Launch {
         limits,
@@ -71,7 +74,8 @@ pub(super) fn plan(
         vpc: primary.vpc.clone(),
         zone: primary.zone.clone(),
         interfaces: planned,
-        metadata: metadata(request.metadata_options.as_ref())?,
+        metadata: metadata(region, request.metadata_options.as_ref())?,
+        names: names(primary, request.private_dns_name_options.as_ref())?,
         profile: request.profile.as_ref().map(profile).transpose()?,
         settings: settings(request, limits)?,
         instance_tags,
@@ -94,7 +98,6 @@ fn check_counts(request: &RunInstances) -> Result<(), Ec2Error> {
 /// anyway pass.
 fn refuse_what_cannot_be(request: &RunInstances) -> Result<(), Ec2Error> {
     let other = |given: Option<&String>, usual: &str| given.is_some_and(|text| text != usual);
-    let names = request.private_dns_name_options.as_ref();
     let capacity = request.capacity_reservation_specification.as_ref();
     let maintenance = request.maintenance_options.as_ref();
     let performance = request.network_performance_options.as_ref();
@@ -113,7 +116,6 @@ fn refuse_what_cannot_be(request: &RunInstances) -> Result<(), Ec2Error> {
         ("RamdiskId", request.ramdisk_id.is_some()),
         ("Operator", request.operator.is_some()),
         ("AdditionalInfo", request.additional_info.is_some()),
-        ("EnablePrimaryIpv6", request.enable_primary_ipv6 == Some(true)),
         (
             "HibernationOptions.Configured",
             request.hibernation_options.as_ref().is_some_and(|options| options.configured),
@@ -129,18 +131,6 @@ fn refuse_what_cannot_be(request: &RunInstances) -> Result<(), Ec2Error> {
         (
             "NetworkPerformanceOptions.BandwidthWeighting",
             other(performance.and_then(|p| p.bandwidth_weighting.as_ref()), "default"),
-        ),
-        (
-            "PrivateDnsNameOptions.HostnameType",
-            other(names.and_then(|n| n.hostname_type.as_ref()), "ip-name"),
-        ),
-        (
-            "PrivateDnsNameOptions.EnableResourceNameDnsARecord",
-            names.is_some_and(|n| n.a_record == Some(true)),
-        ),
-        (
-            "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord",
-            names.is_some_and(|n| n.aaaa_record == Some(true)),
         ),
         (
             "CapacityReservationSpecification",
@@ -201,7 +191,8 @@ fn default_interface(region: &Region, request: &RunInstances) -> Result<Interfac
             || !request.group_names.is_empty()
             || request.private_ip_address.is_some()
             || !request.ipv6_addresses.is_empty()
-            || request.ipv6_address_count.is_some();
+            || request.ipv6_address_count.is_some()
+            || request.enable_primary_ipv6.is_some();
         if instance_level {
             let message = "Network interfaces and an instance-level subnet ID, private IP address \
                            or security groups may not be specified on the same request";
@@ -226,6 +217,7 @@ fn default_interface(region: &Region, request: &RunInstances) -> Result<Interfac
         private_ip_address: request.private_ip_address,
         ipv6_addresses: request.ipv6_addresses.clone(),
         ipv6_address_count: request.ipv6_address_count,
+        primary_ipv6: request.enable_primary_ipv6,
         ..InterfaceSpec::default()
     })
 }
@@ -244,9 +236,6 @@ fn plan_interface(
     })?;
     check_public(request, spec, device_index)?;
     refuse(&[
-        ("NetworkInterface.Ipv6Prefix", spec.ipv6_prefixes.is_some()),
-        ("NetworkInterface.Ipv6PrefixCount", spec.ipv6_prefix_count.is_some_and(|n| n > 0)),
-        ("NetworkInterface.PrimaryIpv6", spec.primary_ipv6 == Some(true)),
         (
             "NetworkInterface.AssociateCarrierIpAddress",
             spec.associate_carrier_ip_address == Some(true),
@@ -267,9 +256,7 @@ fn plan_interface(
             let message = "An existing network interface can be given to one instance only";
             return Err(Ec2Error::new("InvalidParameterCombination", message));
         }
-        if eni.places() > limits.ipv4_per_eni as usize {
-            return Err(too_many_addresses());
-        }
+        attachment::check_addresses(limits, eni)?;
         let delete_on_termination = spec.delete_on_termination.unwrap_or(false);
         return Ok(PlannedInterface {
             device_index,
@@ -300,14 +287,17 @@ fn plan_interface(
         secondary_count: spec.secondary_private_ip_address_count,
         prefixes: spec.prefixes.clone(),
         prefix_count: spec.ipv4_prefix_count,
-        ipv6: spec.ipv6_addresses.clone(),
-        ipv6_count: spec.ipv6_address_count,
+        ipv6: spec.ipv6(),
     };
     let new = new.addresses(region, &wanted)?;
-    if new.places() > limits.ipv4_per_eni as usize {
+    let ipv6_limit = limits.ipv6_per_eni() as usize;
+    if new.places() > limits.ipv4_per_eni as usize || new.ipv6.places() > ipv6_limit {
         return Err(too_many_addresses());
     }
-    let named = new.primary.is_some() || !new.secondary.is_empty() || !new.prefixes.is_empty();
+    let named = new.primary.is_some()
+        || !new.secondary.is_empty()
+        || !new.prefixes.is_empty()
+        || new.ipv6.names_any();
     if request.max_count > 1 && named {
         let message = "A private IP address can be given to one instance only";
         return Err(Ec2Error::new("InvalidParameterCombination", message));
@@ -351,8 +341,7 @@ fn check_existing(spec: &InterfaceSpec) -> Result<(), Ec2Error> {
         || spec.secondary_private_ip_address_count.is_some()
         || !spec.prefixes.is_empty()
         || spec.ipv4_prefix_count.is_some()
-        || !spec.ipv6_addresses.is_empty()
-        || spec.ipv6_address_count.is_some()
+        || spec.ipv6().is_given()
         || spec.interface_type.is_some()
         || spec.connection_tracking_specification.is_some();
     if more {
@@ -467,18 +456,11 @@ fn how_many(
     planned: &[PlannedInterface],
 ) -> Result<u32, Ec2Error> {
     let mut needs: BTreeMap<&str, Vec<&NewInterface>> = BTreeMap::new();
-    let mut named = BTreeSet::new();
     for one in planned {
         let Source::New(new) = &one.source else { continue };
         needs.entry(&new.subnet).or_default().push(new);
-        let delegated = new.prefixes.iter().flat_map(prefix::addresses);
-        for address in new.primary.iter().chain(&new.secondary).copied().chain(delegated) {
-            if !named.insert((&new.subnet, address)) {
-                let message = format!("Address {address} is in use.");
-                return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
-            }
-        }
     }
+    needs.values().try_for_each(|need| check_named(need))?;
     let mut count = request.max_count;
     for (subnet, need) in needs {
         let subnet = &region.subnets[subnet];
@@ -488,7 +470,49 @@ fn how_many(
     Ok(count)
 }
 
-fn metadata(spec: Option<&MetadataSpec>) -> Result<MetadataOptions, Ec2Error> {
+/// `InvalidIPAddress.InUse` where two interfaces of one subnet ask for the same address.
+fn check_named(new: &[&NewInterface]) -> Result<(), Ec2Error> {
+    let mut named = BTreeSet::new();
+    let mut prefixes = BTreeSet::new();
+    for new in new {
+        let delegated = new.prefixes.iter().flat_map(prefix::addresses);
+        let v4 = new.primary.iter().chain(&new.secondary).copied().chain(delegated);
+        let v6 = new.ipv6.named.iter().copied().map(IpAddr::V6);
+        let twice = v4.map(IpAddr::V4).chain(v6).find(|address| !named.insert(*address));
+        let twice = twice.map(|address| address.to_string());
+        let overlap = new.ipv6.prefixes.iter().find(|prefix| !prefixes.insert(**prefix));
+        if let Some(what) = twice.or_else(|| overlap.map(ToString::to_string)) {
+            let message = format!("Address {what} is in use.");
+            return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
+        }
+    }
+    let inside = |address: &&IpAddr| match address {
+        IpAddr::V6(address) => prefixes.iter().any(|prefix| prefix.contains(*address)),
+        IpAddr::V4(_) => false,
+    };
+    match named.iter().find(inside) {
+        None => Ok(()),
+        Some(address) => {
+            let message = format!("Address {address} is in use.");
+            Err(Ec2Error::new("InvalidIPAddress.InUse", message))
+        }
+    }
+}
+
+/// How the instances are called: as the request says, and as the subnet says where it does not.
+fn names(subnet: &Subnet, wanted: Option<&DnsNames>) -> Result<LaunchNames, Ec2Error> {
+    let mut names = subnet.names;
+    let Some(wanted) = wanted else { return Ok(names) };
+    if let Some(name) = &wanted.hostname_type {
+        names.set_hostname_type("privateDnsNameOptions.hostnameType", name)?;
+    }
+    names.a_record = wanted.a_record.unwrap_or(names.a_record);
+    names.aaaa_record = wanted.aaaa_record.unwrap_or(names.aaaa_record);
+    Ok(names)
+}
+
+/// Metadata options: as the request says, else as the account's defaults say, else EC2's.
+fn metadata(region: &Region, spec: Option<&MetadataSpec>) -> Result<MetadataOptions, Ec2Error> {
     let usual = MetadataOptions {
         token_required: false,
         hop_limit: 1,
@@ -496,7 +520,10 @@ fn metadata(spec: Option<&MetadataSpec>) -> Result<MetadataOptions, Ec2Error> {
         tags: false,
         ipv6: false,
     };
-    spec.map_or(Ok(usual.clone()), |spec| usual.changed(spec))
+    let usual = usual.changed(&region.metadata_defaults.spec())?;
+    let options = spec.map_or(Ok(usual.clone()), |spec| usual.changed(spec))?;
+    region.metadata_defaults.check(&options)?;
+    Ok(options)
 }
 
 /// The name of a profile. There are no profiles to look it up among: every name is one.

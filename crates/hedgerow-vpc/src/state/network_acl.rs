@@ -111,6 +111,22 @@ pub(crate) fn make_default(cx: &mut Context<'_>, vpc: &str) {
     make(cx, vpc, true, TagMap::new());
 }
 
+/// Lets everything pass the VPC's default list in IPv6 too, in each direction whose entries are as
+/// they were made: what EC2 does where a VPC gets its first IPv6 block ("Default network ACL", VPC
+/// User Guide).
+pub(crate) fn open_ipv6(cx: &mut Context<'_>, vpc: &str) {
+    let id = cx.region.default_acl(vpc).id.clone();
+    let acl = cx.region.network_acls.get_mut(&id).expect("found above");
+    let made: BTreeMap<u16, Entry> = BTreeMap::from([(100, Entry::allow_all())]);
+    for egress in [false, true] {
+        let entries = acl.entries_mut(egress);
+        if *entries == made {
+            entries.insert(101, Entry::allow_all_ipv6());
+        }
+    }
+    cx.effects.push(cx.region.put_network_acl(&id));
+}
+
 /// Gives a new subnet its VPC's default list.
 pub(crate) fn adopt_subnet(cx: &mut Context<'_>, vpc: &str, subnet: &str) {
     let association = cx.mint.id("aclassoc");
@@ -175,7 +191,7 @@ fn acl_item(region: &Region, acl: &NetworkAcl) -> AclItem {
         vpc_id: acl.vpc.clone(),
         owner_id: ACCOUNT,
         default: acl.is_default,
-        entry_set: entry_items(acl),
+        entry_set: entry_items(region, acl),
         association_set: acl.associations.iter().map(association).collect(),
         tag_set: region.tag_items(&acl.id),
     }
@@ -282,9 +298,9 @@ pub(crate) struct AclSet {
 
 macro_rules! entry_field {
     ($read:expr) => {
-        |_, acl| {
+        |region, acl| {
             let read: fn(&EntryItem) -> Option<String> = $read;
-            entry_items(acl).iter().filter_map(read).collect()
+            entry_items(region, acl).iter().filter_map(read).collect()
         }
     };
 }

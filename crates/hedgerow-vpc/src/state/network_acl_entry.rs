@@ -1,11 +1,11 @@
 //! Entries of network ACLs.
 
-use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
+use hedgerow_core::sg::{IpPrefix, Ipv4Prefix, Ipv6Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::network_acl::NetworkAcl;
 use super::region::find;
-use super::{Context, quota};
+use super::{Context, Region, quota};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::AclEntry;
@@ -36,6 +36,11 @@ impl Entry {
     pub fn allow_all() -> Self {
         let block = IpPrefix::V4(Ipv4Prefix::ANY);
         Entry { allow: true, protocol: None, ports: None, icmp: None, block }
+    }
+
+    /// The entry of default lists in VPCs with IPv6.
+    pub fn allow_all_ipv6() -> Self {
+        Entry { block: IpPrefix::V6(Ipv6Prefix::ANY), ..Entry::allow_all() }
     }
 
     /// The entry as the fabric needs it.
@@ -79,14 +84,20 @@ pub(crate) struct PortsItem {
     pub to: u16,
 }
 
-/// All entries of a list for an answer, with the last word of each direction.
-pub(crate) fn entry_items(acl: &NetworkAcl) -> Vec<EntryItem> {
+/// All entries of a list for an answer, with the last word of each direction, and of each family
+/// that the VPC has.
+pub(crate) fn entry_items(region: &Region, acl: &NetworkAcl) -> Vec<EntryItem> {
+    let has_ipv6 = region.vpcs.get(&acl.vpc).is_some_and(|vpc| !vpc.ipv6.is_empty());
     let mut items = Vec::new();
     for egress in [true, false] {
         let entries = acl.entries(egress).iter();
         items.extend(entries.map(|(number, entry)| entry_item(*number, egress, entry)));
         let last = Entry { allow: false, ..Entry::allow_all() };
         items.push(entry_item(MAX_NUMBER + 1, egress, &last));
+        if has_ipv6 {
+            let last = Entry { allow: false, ..Entry::allow_all_ipv6() };
+            items.push(entry_item(MAX_NUMBER + 2, egress, &last));
+        }
     }
     items
 }

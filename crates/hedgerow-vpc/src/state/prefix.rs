@@ -2,12 +2,13 @@
 //! all sixteen addresses of one belong to the interface. And the room that new interfaces need.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{Ipv4Prefix, Ipv6Prefix};
 use serde::Deserialize;
 
 use super::interface::NewInterface;
+use super::interface_ipv6;
 use super::subnet::Subnet;
 use crate::api::error::Ec2Error;
 
@@ -82,6 +83,14 @@ fn free(subnet: &Subnet) -> Option<Ipv4Prefix> {
         .find(|prefix| subnet.taken.range(prefix.nth(0)..=prefix.nth(SIZE - 1)).next().is_none())
 }
 
+/// What a new interface was given.
+pub(crate) struct Reserved {
+    pub addresses: Vec<Ipv4Addr>,
+    pub prefixes: Vec<Ipv4Prefix>,
+    pub ipv6: Vec<Ipv6Addr>,
+    pub ipv6_prefixes: Vec<Ipv6Prefix>,
+}
+
 /// Takes addresses and prefixes of the subnet for the interface `owner`: first what is named, then
 /// prefixes, then single addresses, the primary one first.
 ///
@@ -91,7 +100,7 @@ pub(crate) fn reserve(
     subnet: &mut Subnet,
     owner: &str,
     new: &NewInterface,
-) -> Result<(Vec<Ipv4Addr>, Vec<Ipv4Prefix>), Ec2Error> {
+) -> Result<Reserved, Ec2Error> {
     for address in new.primary.iter().chain(&new.secondary) {
         subnet.taken.insert(*address, owner.to_owned());
     }
@@ -103,7 +112,13 @@ pub(crate) fn reserve(
     let mut addresses = vec![new.primary.unwrap_or_else(|| subnet.allocate(owner))];
     addresses.extend(&new.secondary);
     addresses.extend((0..new.secondary_count).map(|_| subnet.allocate(owner)));
-    Ok((addresses, prefixes))
+    let (ipv6, ipv6_prefixes) = interface_ipv6::reserve(subnet.ipv6.as_mut(), owner, &new.ipv6)?;
+    Ok(Reserved { addresses, prefixes, ipv6, ipv6_prefixes })
+}
+
+/// Whether the interface takes single addresses only, of which there are either enough or not.
+fn is_simple(new: &NewInterface) -> bool {
+    new.prefixes.is_empty() && new.prefix_count == 0 && new.ipv6.prefix_count == 0
 }
 
 /// Takes a prefix that was checked to be free.
@@ -144,7 +159,7 @@ pub(crate) fn check_room(
     new: &[&NewInterface],
     count: u32,
 ) -> Result<(), Ec2Error> {
-    if new.iter().all(|new| new.prefixes.is_empty() && new.prefix_count == 0) {
+    if new.iter().all(|new| is_simple(new)) {
         let each: usize = new.iter().map(|new| new.address_count()).sum();
         return subnet.check_room(each as u64 * u64::from(count));
     }
@@ -159,7 +174,7 @@ pub(crate) fn check_room(
 
 /// How many times these interfaces fit into the subnet, at most `most`.
 pub(crate) fn fits(subnet: &Subnet, new: &[&NewInterface], most: u32) -> u32 {
-    if new.iter().all(|new| new.prefixes.is_empty() && new.prefix_count == 0) {
+    if new.iter().all(|new| is_simple(new)) {
         let each: usize = new.iter().map(|new| new.address_count()).sum();
         return u32::try_from(subnet.free() / each.max(1) as u64).unwrap_or(u32::MAX).min(most);
     }

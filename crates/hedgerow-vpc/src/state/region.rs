@@ -12,6 +12,7 @@ use super::gateway::{EgressGateway, InternetGateway};
 use super::group::SecurityGroup;
 use super::instance::Instance;
 use super::interface::{Interface, Permission};
+use super::metadata_defaults::MetadataDefaults;
 use super::nat_gateway::NatGateway;
 use super::network_acl::NetworkAcl;
 use super::prefix_list::PrefixList;
@@ -47,11 +48,17 @@ pub struct Region {
     pub(crate) launch_addresses: BTreeMap<String, Option<Ipv4Addr>>,
     /// Where the search for a free public address goes on.
     pub(crate) public_cursor: u32,
+    /// Where the search for a free IPv6 block goes on.
+    #[serde(default)]
+    pub(crate) ipv6_cursor: u32,
     pub(crate) groups: BTreeMap<String, SecurityGroup>,
     /// Prefix lists, those of AWS too.
     pub(crate) prefix_lists: BTreeMap<String, PrefixList>,
     pub(crate) interfaces: BTreeMap<String, Interface>,
     pub(crate) instances: BTreeMap<String, Instance>,
+    /// What launches say of metadata where they say nothing.
+    #[serde(default)]
+    pub(crate) metadata_defaults: MetadataDefaults,
     pub(crate) permissions: BTreeMap<String, Permission>,
     /// Attachment id to interface id.
     pub(crate) attachments: BTreeMap<String, String>,
@@ -123,10 +130,12 @@ impl Region {
             addresses: BTreeMap::new(),
             launch_addresses: BTreeMap::new(),
             public_cursor: 0,
+            ipv6_cursor: 0,
             groups: BTreeMap::new(),
             prefix_lists: prefix_list_owned::lists(name),
             interfaces: BTreeMap::new(),
             instances: BTreeMap::new(),
+            metadata_defaults: MetadataDefaults::default(),
             permissions: BTreeMap::new(),
             attachments: BTreeMap::new(),
             attaching: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hedgerow_core::sg::IpPrefix;
 use serde::{Deserialize, Serialize};
 
 use super::region::{Resource, find};
@@ -122,7 +123,10 @@ pub(crate) fn follow_interfaces(cx: &mut Context<'_>) {
 /// Makes a table with the VPC's local routes, without associations; cannot fail.
 fn make(cx: &mut Context<'_>, vpc: &str, tags: TagMap) -> String {
     let id = cx.mint.id("rtb");
-    let locals = cx.region.vpcs[vpc].blocks().map(Route::local).collect();
+    let record = &cx.region.vpcs[vpc];
+    let v4 = record.blocks().map(IpPrefix::V4);
+    let v6 = record.ipv6.iter().map(|own| IpPrefix::V6(own.block));
+    let locals = v4.chain(v6).map(Route::local).collect();
     let table = RouteTable {
         id: id.clone(),
         key: cx.mint.key(),

@@ -1,6 +1,6 @@
 //! Routes: where a destination leads, and whether its target is still there.
 
-use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
+use hedgerow_core::sg::{IpPrefix, Ipv4Prefix, Ipv6Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::gateway::{EgressGateway, InternetGateway};
@@ -15,6 +15,10 @@ use crate::effect::RouteTarget;
 /// Where instances find their services; no route can lead there ("Route tables", VPC User Guide).
 const SERVICES: Ipv4Prefix =
     Ipv4Prefix { address: std::net::Ipv4Addr::new(169, 254, 168, 0), len: 22 };
+
+/// The same in IPv6.
+const SERVICES_IPV6: Ipv6Prefix =
+    Ipv6Prefix { address: std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), len: 32 };
 
 /// Where a route leads; all but `Local` by id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +41,8 @@ pub(crate) struct Route {
 
 impl Route {
     /// The route of one of the VPC's blocks.
-    pub fn local(block: Ipv4Prefix) -> Self {
-        Route { destination: IpPrefix::V4(block), target: Target::Local, original: true }
+    pub fn local(block: IpPrefix) -> Self {
+        Route { destination: block, target: Target::Local, original: true }
     }
 
     /// Whether the target is there and can take packets from `vpc`.
@@ -238,10 +242,28 @@ fn check_fit(
                 _ => Ok(()),
             }
         }
-        (IpPrefix::V6(block), Target::Local) => {
-            refuse(format!("{block} is no block of the VPC; only those have the target local"))
+        (IpPrefix::V6(block), _) if SERVICES_IPV6.covers(&block) => {
+            refuse(format!("The destination CIDR block {block} is reserved for AWS services"))
         }
-        (IpPrefix::V6(_), _) => Ok(()),
+        (IpPrefix::V6(block), target) => {
+            let own = &region.vpcs[&table.vpc].ipv6;
+            let inside = own.iter().any(|own| own.block.covers(&block));
+            match target {
+                Target::NatGateway(_) | Target::InternetGateway(_) | Target::EgressGateway(_)
+                    if inside =>
+                {
+                    refuse(format!(
+                        "The destination CIDR block {block} is equal to or more specific than one \
+                         of this VPC's CIDR blocks. This route can target only an interface or an \
+                         instance."
+                    ))
+                }
+                Target::Local if !own.iter().any(|own| own.block == block) => refuse(format!(
+                    "{block} is no block of the VPC; only those have the target local"
+                )),
+                _ => Ok(()),
+            }
+        }
     }
 }
 

@@ -7,10 +7,13 @@ use hedgerow_core::sg::Ipv4Prefix;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::{self, Zone};
-use super::region::{Resource, find, find_mut};
+use super::region::{Resource, find};
 use super::select::{Field, describe_request, select};
+use super::subnet_attribute::{LaunchNames, LaunchNamesItem};
+use super::subnet_ipv6::{self, SubnetIpv6, SubnetIpv6Item};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
-use super::vpc::{Flag, parse_block};
+use super::unsupported::{Given, refuse};
+use super::vpc::parse_block;
 use super::{ACCOUNT, Context, Region, network_acl, quota, route_table};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
@@ -34,6 +37,15 @@ pub struct Subnet {
     pub(crate) taken: BTreeMap<Ipv4Addr, String>,
     /// Where the search for a free address goes on, so that an address rests before it comes back.
     cursor: u32,
+    /// Set while it has an IPv6 block.
+    #[serde(default)]
+    pub(crate) ipv6: Option<SubnetIpv6>,
+    /// Whether an interface made here gets an IPv6 address unasked.
+    #[serde(default)]
+    pub(crate) ipv6_on_creation: bool,
+    /// How instances launched here are called.
+    #[serde(default)]
+    pub(crate) names: LaunchNames,
 }
 
 impl Resource for Subnet {
@@ -115,7 +127,7 @@ impl Region {
             id: subnet.id.clone(),
             vpc: self.vpcs[&subnet.vpc].key,
             block: subnet.block,
-            block_v6: None,
+            block_v6: subnet.ipv6.as_ref().map(|ipv6| ipv6.block),
             route_table: self.route_table_of(&subnet.vpc, id).key,
             acl: self.network_acl_of(id).key,
         }
@@ -135,6 +147,13 @@ pub(crate) struct CreateSubnet {
     cidr_block: String,
     availability_zone: Option<String>,
     availability_zone_id: Option<String>,
+    ipv6_cidr_block: Option<String>,
+    ipv6_native: Option<bool>,
+    ipv4_ipam_pool_id: Given,
+    ipv4_netmask_length: Given,
+    ipv6_ipam_pool_id: Given,
+    ipv6_netmask_length: Given,
+    outpost_arn: Given,
     #[serde(default, rename = "TagSpecification")]
     tag_specifications: Vec<TagSpecification>,
 }
@@ -168,6 +187,11 @@ pub(crate) struct SubnetItem {
     default_for_az: bool,
     map_public_ip_on_launch: bool,
     assign_ipv6_address_on_creation: bool,
+    ipv6_cidr_block_association_set: Vec<SubnetIpv6Item>,
+    ipv6_native: bool,
+    enable_dns64: bool,
+    map_customer_owned_ip_on_launch: bool,
+    private_dns_name_options_on_launch: LaunchNamesItem,
     tag_set: Vec<TagItem>,
 }
 
@@ -189,7 +213,16 @@ impl Region {
             availability_zone_id: subnet.zone.id.clone(),
             default_for_az: subnet.default_for_zone,
             map_public_ip_on_launch: subnet.public_on_launch,
-            assign_ipv6_address_on_creation: false,
+            assign_ipv6_address_on_creation: subnet.ipv6_on_creation,
+            ipv6_cidr_block_association_set: subnet
+                .ipv6
+                .iter()
+                .map(|ipv6| SubnetIpv6Item::new(ipv6, "associated"))
+                .collect(),
+            ipv6_native: false,
+            enable_dns64: false,
+            map_customer_owned_ip_on_launch: false,
+            private_dns_name_options_on_launch: subnet.names.item(),
             tag_set: self.tag_items(&subnet.id),
         }
     }
@@ -199,6 +232,14 @@ pub(crate) fn create(
     cx: &mut Context<'_>,
     request: CreateSubnet,
 ) -> Result<SubnetAnswer, Ec2Error> {
+    refuse(&[
+        ("Ipv6Native", request.ipv6_native == Some(true)),
+        ("Ipv4IpamPoolId", request.ipv4_ipam_pool_id.is_some()),
+        ("Ipv4NetmaskLength", request.ipv4_netmask_length.is_some()),
+        ("Ipv6IpamPoolId", request.ipv6_ipam_pool_id.is_some()),
+        ("Ipv6NetmaskLength", request.ipv6_netmask_length.is_some()),
+        ("OutpostArn", request.outpost_arn.is_some()),
+    ])?;
     let vpc = find(&cx.region.vpcs, &request.vpc_id)?;
     let block = parse_block(&request.cidr_block, "InvalidSubnet.Range")?;
     if !vpc.blocks().any(|own| own.covers(&block)) {
@@ -210,12 +251,20 @@ pub(crate) fn create(
         let message = format!("The CIDR '{block}' conflicts with another subnet");
         return Err(Ec2Error::new("InvalidSubnet.Conflict", message));
     }
+    let ipv6 = match &request.ipv6_cidr_block {
+        Some(text) => Some(subnet_ipv6::parse_block(cx.region, vpc, text)?),
+        None => None,
+    };
     let zone = zone(&cx.region.name, &request)?;
     let tags = requested(&request.tag_specifications, &["subnet"], "subnet")?;
     let vpc = vpc.id.clone();
     let present = cx.region.subnets.values().filter(|subnet| subnet.vpc == vpc).count();
     quota::room(present, cx.quotas.subnets_per_vpc, "SubnetLimitExceeded", "subnets")?;
     let id = make(cx, &vpc, block, zone, false, tags);
+    if let Some(block) = ipv6 {
+        subnet_ipv6::give(cx, &id, block);
+        cx.effects.push(cx.region.put_subnet(&id));
+    }
     Ok(SubnetAnswer::new(cx.region, &id))
 }
 
@@ -254,6 +303,9 @@ pub(crate) fn make(
         public_on_launch: default_for_zone,
         taken: BTreeMap::new(),
         cursor: 0,
+        ipv6: None,
+        ipv6_on_creation: false,
+        names: LaunchNames::default(),
     };
     let id = subnet.id.clone();
     cx.region.set_tags(&id, tags);
@@ -273,6 +325,10 @@ pub(crate) struct SubnetSet {
     next_token: Option<String>,
 }
 
+fn of_ipv6(subnet: &Subnet, read: fn(&SubnetIpv6) -> String) -> Vec<String> {
+    subnet.ipv6.iter().map(read).collect()
+}
+
 const FILTERS: &[Field<Subnet>] = &[
     ("subnet-id", |_, s| vec![s.id.clone()]),
     ("vpc-id", |_, s| vec![s.vpc.clone()]),
@@ -290,19 +346,21 @@ const FILTERS: &[Field<Subnet>] = &[
     ("ipv6-native", |_, _| vec!["false".into()]),
     ("enable-dns64", |_, _| vec!["false".into()]),
     ("map-customer-owned-ip-on-launch", |_, _| vec!["false".into()]),
-    ("private-dns-name-options-on-launch.hostname-type", |_, _| vec!["ip-name".into()]),
-    ("private-dns-name-options-on-launch.enable-resource-name-dns-a-record", |_, _| {
-        vec!["false".into()]
+    ("private-dns-name-options-on-launch.hostname-type", |_, s| {
+        vec![s.names.hostname_type().into()]
     }),
-    ("private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record", |_, _| {
-        vec!["false".into()]
+    ("private-dns-name-options-on-launch.enable-resource-name-dns-a-record", |_, s| {
+        vec![s.names.a_record.to_string()]
     }),
+    ("private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record", |_, s| {
+        vec![s.names.aaaa_record.to_string()]
+    }),
+    ("ipv6-cidr-block-association.ipv6-cidr-block", |_, s| of_ipv6(s, |i| i.block.to_string())),
+    ("ipv6-cidr-block-association.association-id", |_, s| of_ipv6(s, |i| i.association.clone())),
+    ("ipv6-cidr-block-association.state", |_, s| of_ipv6(s, |_| "associated".into())),
     // Subnets here have none of these.
     ("customer-owned-ipv4-pool", |_, _| Vec::new()),
     ("enable-lni-at-device-index", |_, _| Vec::new()),
-    ("ipv6-cidr-block-association.ipv6-cidr-block", |_, _| Vec::new()),
-    ("ipv6-cidr-block-association.association-id", |_, _| Vec::new()),
-    ("ipv6-cidr-block-association.state", |_, _| Vec::new()),
     ("outpost-arn", |_, _| Vec::new()),
 ];
 
@@ -335,24 +393,5 @@ pub(crate) fn delete(cx: &mut Context<'_>, request: DeleteSubnet) -> Result<Done
     network_acl::forget_subnet(cx.region, &request.subnet_id);
     cx.region.subnets.remove(&request.subnet_id);
     cx.region.tags.remove(&request.subnet_id);
-    Ok(Done::new())
-}
-
-/// ModifySubnetAttribute.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(crate) struct ModifySubnetAttribute {
-    subnet_id: String,
-    map_public_ip_on_launch: Option<Flag>,
-}
-
-pub(crate) fn modify(
-    cx: &mut Context<'_>,
-    request: ModifySubnetAttribute,
-) -> Result<Done, Ec2Error> {
-    let subnet = find_mut(&mut cx.region.subnets, &request.subnet_id)?;
-    if let Some(flag) = request.map_public_ip_on_launch {
-        subnet.public_on_launch = flag.value;
-    }
     Ok(Done::new())
 }

@@ -7,6 +7,7 @@ use super::interface::{Association, Interface, Kind};
 use super::region::{Resource, find, not_found};
 use super::select::{Field, describe_request, select};
 use super::tags::TagItem;
+use super::unsupported::{Given, refuse};
 use super::{Context, Region};
 use crate::api::error::Ec2Error;
 
@@ -34,7 +35,8 @@ impl Resource for Entry {
 pub(crate) struct AssociateTrunkInterface {
     branch_interface_id: String,
     trunk_interface_id: String,
-    vlan_id: u16,
+    vlan_id: Option<u16>,
+    gre_key: Given,
     client_token: Option<String>,
 }
 
@@ -62,12 +64,13 @@ pub(crate) fn associate(
     request: AssociateTrunkInterface,
 ) -> Result<Associated, Ec2Error> {
     let region = &*cx.region;
+    refuse(&[("GreKey", request.gre_key.is_some())])?;
+    let vlan = request.vlan_id.ok_or_else(|| Ec2Error::missing("VlanId"))?;
     let trunk = find(&region.interfaces, &request.trunk_interface_id)?;
     let branch = find(&region.interfaces, &request.branch_interface_id)?;
-    check(region, trunk, branch, request.vlan_id)?;
+    check(region, trunk, branch, vlan)?;
     let (trunk, branch) = (trunk.id.clone(), branch.id.clone());
     let id = cx.mint.id("trunk-assoc");
-    let vlan = request.vlan_id;
     cx.region.associations.insert(id.clone(), branch.clone());
     let record = cx.region.interfaces.get_mut(&trunk).expect("found above");
     record.branches.insert(vlan, branch.clone());
@@ -105,7 +108,7 @@ fn check(
         return refuse(format!("Trunk interface {} is not attached to an instance", trunk.id));
     };
     branch.check_own()?;
-    if branch.places() > 1 {
+    if branch.places().max(branch.ipv6_places()) > 1 {
         return refuse(format!("Branch interface {} has secondary addresses", branch.id));
     }
     if branch.vpc != trunk.vpc
@@ -203,6 +206,7 @@ const FILTERS: &[Field<Entry>] = &[
     ("trunk-interface-id", |_, a| vec![a.trunk.clone()]),
     ("branch-interface-id", |_, a| vec![a.branch.clone()]),
     ("vlan-id", |_, a| vec![a.vlan.to_string()]),
+    ("gre-key", |_, _| Vec::new()),
     ("interface-protocol", |_, _| vec!["VLAN".into()]),
 ];
 

@@ -39,8 +39,8 @@ impl Region {
                 .copied()
                 .chain(interface.prefixes.iter().flat_map(prefix::addresses))
                 .collect(),
-            ipv6: Vec::new(),
-            ipv6_prefixes: Vec::new(),
+            ipv6: interface.ipv6.clone(),
+            ipv6_prefixes: interface.ipv6_prefixes.clone(),
             public: self.public_of(id),
             groups: interface.groups.iter().map(|id| id.as_str().into()).collect(),
             source_dest_check: interface.source_dest_check,

@@ -7,8 +7,10 @@ use super::group::{self, SecurityGroup};
 use super::region::{Resource, find, find_mut};
 use super::select::{Field, describe_request, select};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
+use super::unsupported::Given;
 use super::vpc_block::SecondaryBlock;
-use super::{ACCOUNT, Context, Region, group_vpc, network_acl, quota, route_table};
+use super::vpc_ipv6::{Ipv6Block, Ipv6Wish, POOL_NAME, VpcIpv6Item};
+use super::{ACCOUNT, Context, Region, group_vpc, network_acl, quota, route_table, vpc_block};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 use crate::effect::{Effect, VpcView};
@@ -23,6 +25,8 @@ pub struct Vpc {
     pub(crate) block_association: String,
     /// Blocks that were added later.
     pub(crate) secondary: Vec<SecondaryBlock>,
+    #[serde(default)]
+    pub(crate) ipv6: Vec<Ipv6Block>,
     /// Whether EC2 would run its instances on hardware of their own.
     pub(crate) dedicated: bool,
     pub(crate) is_default: bool,
@@ -52,6 +56,11 @@ impl Vpc {
         [(&self.block_association, self.block)].into_iter().chain(secondary)
     }
 
+    /// The ids of the associations of all its blocks.
+    pub(crate) fn association_ids(&self) -> impl Iterator<Item = &String> {
+        self.associations().map(|(id, _)| id).chain(self.ipv6.iter().map(|own| &own.association))
+    }
+
     /// The instances' tenancy.
     pub(crate) fn tenancy(&self) -> &'static str {
         if self.dedicated { "dedicated" } else { "default" }
@@ -69,6 +78,12 @@ impl Vpc {
 pub(crate) struct CreateVpc {
     cidr_block: String,
     instance_tenancy: Option<String>,
+    amazon_provided_ipv6_cidr_block: Option<bool>,
+    ipv6_cidr_block_network_border_group: Option<String>,
+    ipv6_cidr_block: Given,
+    ipv6_pool: Given,
+    ipv6_ipam_pool_id: Given,
+    ipv6_netmask_length: Given,
     #[serde(default, rename = "TagSpecification")]
     tag_specifications: Vec<TagSpecification>,
 }
@@ -88,6 +103,7 @@ pub(crate) struct VpcItem {
     state: &'static str,
     cidr_block: String,
     cidr_block_association_set: Vec<BlockAssociation>,
+    ipv6_cidr_block_association_set: Vec<VpcIpv6Item>,
     dhcp_options_id: &'static str,
     instance_tenancy: &'static str,
     is_default: bool,
@@ -102,9 +118,10 @@ pub(crate) struct BlockAssociation {
     cidr_block_state: BlockState,
 }
 
+/// How far an association of a block has come, in answers.
 #[derive(Debug, Serialize)]
-struct BlockState {
-    state: &'static str,
+pub(crate) struct BlockState {
+    pub state: &'static str,
 }
 
 impl BlockAssociation {
@@ -135,6 +152,11 @@ impl Region {
             cidr_block_association_set: vpc
                 .associations()
                 .map(|(id, block)| BlockAssociation::new(id, block, "associated"))
+                .collect(),
+            ipv6_cidr_block_association_set: vpc
+                .ipv6
+                .iter()
+                .map(|own| self.vpc_ipv6_item(own, "associated"))
                 .collect(),
             dhcp_options_id: "default",
             instance_tenancy: vpc.tenancy(),
@@ -167,9 +189,23 @@ pub(crate) fn create(cx: &mut Context<'_>, request: CreateVpc) -> Result<VpcAnsw
             return Err(Ec2Error::value("instanceTenancy", other, "It is default or dedicated."));
         }
     };
+    let wish = Ipv6Wish::new(
+        request.amazon_provided_ipv6_cidr_block,
+        request.ipv6_cidr_block_network_border_group,
+        [
+            &request.ipv6_cidr_block,
+            &request.ipv6_pool,
+            &request.ipv6_ipam_pool_id,
+            &request.ipv6_netmask_length,
+        ],
+    );
+    let with_ipv6 = wish.checked(cx.region)?;
     let tags = requested(&request.tag_specifications, &["vpc"], "vpc")?;
     check_room(cx)?;
     let id = make(cx, block, false, tags);
+    if with_ipv6 {
+        vpc_block::add_ipv6(cx, &id);
+    }
     cx.region.vpcs.get_mut(&id).expect("just made").dedicated = dedicated;
     Ok(VpcAnswer::new(cx.region, &id))
 }
@@ -192,6 +228,7 @@ pub(crate) fn make(
         block,
         block_association: cx.mint.id("vpc-cidr-assoc"),
         secondary: Vec::new(),
+        ipv6: Vec::new(),
         dedicated: false,
         is_default,
         dns_support: true,
@@ -218,6 +255,10 @@ pub(crate) struct VpcSet {
     next_token: Option<String>,
 }
 
+fn of_ipv6(vpc: &Vpc, read: fn(&Ipv6Block) -> String) -> Vec<String> {
+    vpc.ipv6.iter().map(read).collect()
+}
+
 const FILTERS: &[Field<Vpc>] = &[
     ("vpc-id", |_, v| vec![v.id.clone()]),
     ("cidr", |_, v| vec![v.block.to_string()]),
@@ -232,11 +273,12 @@ const FILTERS: &[Field<Vpc>] = &[
     ("state", |_, _| vec!["available".into()]),
     ("dhcp-options-id", |_, _| vec!["default".into()]),
     ("instance-tenancy", |_, v| vec![v.tenancy().into()]),
-    // VPCs here have no IPv6 blocks.
-    ("ipv6-cidr-block-association.ipv6-cidr-block", |_, _| Vec::new()),
-    ("ipv6-cidr-block-association.ipv6-pool", |_, _| Vec::new()),
-    ("ipv6-cidr-block-association.association-id", |_, _| Vec::new()),
-    ("ipv6-cidr-block-association.state", |_, _| Vec::new()),
+    ("ipv6-cidr-block-association.ipv6-cidr-block", |_, v| of_ipv6(v, |own| own.block.to_string())),
+    ("ipv6-cidr-block-association.ipv6-pool", |_, v| of_ipv6(v, |_| POOL_NAME.into())),
+    ("ipv6-cidr-block-association.association-id", |_, v| {
+        of_ipv6(v, |own| own.association.clone())
+    }),
+    ("ipv6-cidr-block-association.state", |_, v| of_ipv6(v, |_| "associated".into())),
 ];
 
 pub(crate) fn describe(cx: &mut Context<'_>, request: DescribeVpcs) -> Result<VpcSet, Ec2Error> {

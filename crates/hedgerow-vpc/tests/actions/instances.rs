@@ -303,11 +303,9 @@ fn what_cannot_be_honoured_is_refused_and_not_ignored() {
         "RamdiskId=ari-1",
         "HibernationOptions.Configured=true",
         "EnclaveOptions.Enabled=true",
-        "EnablePrimaryIpv6=true",
         "Placement.Tenancy=dedicated",
         "Placement.GroupName=x",
         "Placement.HostId=h-1",
-        "PrivateDnsNameOptions.HostnameType=resource-name",
         "MaintenanceOptions.AutoRecovery=disabled",
         "CapacityReservationSpecification.CapacityReservationPreference=capacity-reservations-only",
     ] {

@@ -379,21 +379,11 @@ fn every_documented_filter_is_known() {
 }
 
 #[test]
-fn ipv6_needs_a_block() {
-    Scenario::with_subnet()
-        .fails(
-            "InvalidParameterValue",
-            "CreateNetworkInterface SubnetId={subnet} Ipv6AddressCount=1",
-        )
-        .fails(
-            "UnsupportedOperation",
-            "CreateNetworkInterface SubnetId={subnet} EnablePrimaryIpv6=true",
-        )
-        .fails("UnsupportedOperation", "CreateNetworkInterface SubnetId={subnet} Ipv6PrefixCount=1")
-        .fails(
-            "UnsupportedOperation",
-            "CreateNetworkInterface SubnetId={subnet} InterfaceType=efa",
-        );
+fn elastic_fabric_is_not_built() {
+    Scenario::with_subnet().fails(
+        "UnsupportedOperation",
+        "CreateNetworkInterface SubnetId={subnet} InterfaceType=efa",
+    );
 }
 
 #[test]

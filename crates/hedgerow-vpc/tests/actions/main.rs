@@ -4,8 +4,10 @@
 mod acls;
 mod gateways;
 mod groups;
+mod instance_options;
 mod instances;
 mod interfaces;
+mod ipv6;
 mod model;
 mod network;
 mod prefix_lists;

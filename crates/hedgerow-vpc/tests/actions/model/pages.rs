@@ -23,6 +23,7 @@ const PAGES: &[(&str, &str, &str)] = &[
         "CreateFlowLogs ResourceType=VPC ResourceId.1={vpc} TrafficType=ALL LogGroupName=g{n} \
          DeliverLogsPermissionArn=arn:aws:iam::123456789012:role/logs",
     ),
+    ("DescribeInstanceCreditSpecifications", "instanceId", RUN),
     ("DescribeInstanceStatus", "instanceId", RUN),
     ("DescribeInstanceTypeOfferings", "instanceType", ""),
     ("DescribeInstanceTypes", "instanceType", ""),
@@ -80,7 +81,8 @@ const PAGES: &[(&str, &str, &str)] = &[
 ];
 
 /// Actions that page, but have too little to say for two pages here.
-const SHORT: &[&str] = &["DescribePrefixLists", "DescribeStaleSecurityGroups"];
+const SHORT: &[&str] =
+    &["DescribeAddressesAttribute", "DescribePrefixLists", "DescribeStaleSecurityGroups"];
 
 const RUN: &str =
     "RunInstances ImageId=ami-1 InstanceType=t3.micro MinCount=1 MaxCount=1 SubnetId={subnet}";

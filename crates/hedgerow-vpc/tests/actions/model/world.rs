@@ -34,6 +34,12 @@ fn network(scenario: Scenario) -> Scenario {
         .ok("DeleteSubnet SubnetId={default-d}")
         .make("vpc", "vpcId", "CreateVpc CidrBlock=10.0.0.0/16")
         .make("block", "associationId", "AssociateVpcCidrBlock VpcId={vpc} CidrBlock=10.20.0.0/16")
+        .ok("ModifyVpcAttribute VpcId={vpc} EnableDnsHostnames.Value=true")
+        .make(
+            "block6",
+            "associationId",
+            "AssociateVpcCidrBlock VpcId={vpc} AmazonProvidedIpv6CidrBlock=true",
+        )
         .make("vpc2", "vpcId", "CreateVpc CidrBlock=10.1.0.0/16 InstanceTenancy=dedicated")
         .make("bare", "vpcId", "CreateVpc CidrBlock=10.2.0.0/16")
         .make(
@@ -42,6 +48,11 @@ fn network(scenario: Scenario) -> Scenario {
             "CreateSubnet VpcId={vpc} CidrBlock=10.0.1.0/24 AvailabilityZone=us-west-2a",
         )
         .ok("ModifySubnetAttribute SubnetId={subnet} MapPublicIpOnLaunch.Value=true")
+        .make(
+            "subnet6",
+            "associationId",
+            "AssociateSubnetCidrBlock SubnetId={subnet} Ipv6CidrBlock=3fff:23:0:100::/64",
+        )
         .make(
             "spare",
             "subnetId",
