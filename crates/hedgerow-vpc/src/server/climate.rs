@@ -13,7 +13,7 @@ use crate::state::principal::Credentials;
 use crate::state::time::Timestamp;
 use crate::state::{Principal, State};
 use crate::weather::{
-    Afterwards, Change, Config, Fate, Millis, Past, Weather, is_describe, shortage,
+    Afterwards, Change, Config, Fate, Load, Millis, Past, Weather, is_describe, shortage,
 };
 
 /// Who asks, and where.
@@ -83,16 +83,22 @@ impl Climate {
     pub fn meet(&self, region: &str, body: &[u8]) -> (Fate, String) {
         let mut weather = lock(&self.weather);
         let Some(weather) = weather.as_mut() else { return Default::default() };
-        let (mut action, mut whole) = (String::new(), true);
+        let (mut action, mut whole, mut named, mut launched) = (String::new(), true, 0, 0);
         for (name, value) in form_urlencoded::parse(body) {
             match &*name {
                 "Action" => action = value.into_owned(),
                 "MaxResults" | "NextToken" => whole = false,
+                "MaxCount" => launched = value.parse().unwrap_or(1),
+                name if name.starts_with("InstanceId.") => {
+                    whole = false;
+                    named += 1;
+                }
                 name if name.starts_with("Filter.") || name.contains("Id.") => whole = false,
                 _ => {}
             }
         }
-        (weather.meet(region, &action, whole, self.millis()), action)
+        let load = Load { whole, instances: launched.max(named) };
+        (weather.meet(region, &action, load, self.millis()), action)
     }
 
     /// Decides a call on the state, if the key may make it and the weather lets it.

@@ -1,9 +1,10 @@
 //! ModifyVpcTenancy.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::Context;
 use super::region::find_mut;
+use crate::api::Done;
 use crate::api::error::Ec2Error;
 
 /// ModifyVpcTenancy: a VPC can only go from `dedicated` back to `default`.
@@ -14,22 +15,12 @@ pub(crate) struct ModifyVpcTenancy {
     instance_tenancy: String,
 }
 
-/// Answer of ModifyVpcTenancy.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ModifiedTenancy {
-    return_value: bool,
-}
-
-pub(crate) fn modify(
-    cx: &mut Context<'_>,
-    request: ModifyVpcTenancy,
-) -> Result<ModifiedTenancy, Ec2Error> {
+pub(crate) fn modify(cx: &mut Context<'_>, request: ModifyVpcTenancy) -> Result<Done, Ec2Error> {
     let vpc = find_mut(&mut cx.region.vpcs, &request.vpc_id)?;
     if request.instance_tenancy != "default" {
         let why = "A VPC's tenancy can be changed to default only.";
         return Err(Ec2Error::value("instanceTenancy", request.instance_tenancy, why));
     }
     vpc.dedicated = false;
-    Ok(ModifiedTenancy { return_value: true })
+    Ok(Done::new())
 }

@@ -31,6 +31,7 @@ pub use past::{Change, Past};
 use chance::{Purpose, chance};
 use config::{Failure, Latency, Nth};
 use throttle::Buckets;
+pub use throttle::Load;
 
 /// Milliseconds since some instant of the process; only differences matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,8 +99,8 @@ impl Weather {
         &self.config
     }
 
-    /// The fate of a call; `whole` is a describe without ids, filters and page size.
-    pub fn meet(&mut self, region: &str, action: &str, whole: bool, now: Millis) -> Fate {
+    /// The fate of a call.
+    pub fn meet(&mut self, region: &str, action: &str, load: Load, now: Millis) -> Fate {
         let call = self.count(action);
         let config = Arc::clone(&self.config);
         let roll = |purpose| chance(config.seed, action, call, purpose);
@@ -108,7 +109,7 @@ impl Weather {
             fate.delay = latency.distribution.sample(roll(Purpose::Latency));
         }
         if let Some(throttle) = &config.throttle
-            && !self.buckets.take(throttle, region, action, whole, now)
+            && !self.buckets.take(throttle, region, action, load, now)
         {
             let error = Ec2Error::new("RequestLimitExceeded", "Request limit exceeded.");
             fate.refusal = Some((error, None));

@@ -14,14 +14,14 @@ fn weather(text: &str) -> Weather {
 
 /// Codes of calls of one action at one instant; `-` where it is not refused.
 fn codes(weather: &mut Weather, action: &str, calls: usize) -> Vec<&'static str> {
-    let meet = |_| weather.meet("us-west-2", action, false, Millis(0)).refusal;
+    let meet = |_| weather.meet("us-west-2", action, Load::ONE, Millis(0)).refusal;
     (0..calls).map(meet).map(|refusal| refusal.map_or("-", |(error, _)| error.code)).collect()
 }
 
 #[test]
 fn fair_weather_by_default() {
     let mut fair = weather("{}");
-    assert_eq!(fair.meet("us-west-2", "RunInstances", false, Millis(0)), Fate::default());
+    assert_eq!(fair.meet("us-west-2", "RunInstances", Load::ONE, Millis(0)), Fate::default());
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn the_same_seed_gives_the_same_weather() {
     };
     let run = |seed| {
         let mut weather = weather(&text(seed));
-        let meet = |action| weather.meet("us-west-2", action, false, Millis(0));
+        let meet = |action| weather.meet("us-west-2", action, Load::ONE, Millis(0));
         ["CreateVpc", "DescribeVpcs", "CreateVpc", "CreateVpc"]
             .repeat(10)
             .into_iter()
@@ -66,10 +66,10 @@ fn failures_by_number_interval_and_share() {
 #[test]
 fn failures_after_the_effect() {
     let mut lost = weather(r#"{"failures":[{}]}"#);
-    let fate = lost.meet("us-west-2", "CreateVpc", false, Millis(0));
+    let fate = lost.meet("us-west-2", "CreateVpc", Load::ONE, Millis(0));
     assert_eq!((fate.refusal, fate.afterwards), (None, Some(Afterwards::Silence)));
     let mut late = weather(r#"{"failures":[{"code":"InternalError","after_effect":true}]}"#);
-    let fate = late.meet("us-west-2", "CreateVpc", false, Millis(0));
+    let fate = late.meet("us-west-2", "CreateVpc", Load::ONE, Millis(0));
     assert!(fate.refusal.is_none() && matches!(fate.afterwards, Some(Afterwards::Error(..))));
 }
 
@@ -84,9 +84,10 @@ fn buckets_are_ec2s() {
         ("CreateTags", false, 100, 10),
     ] {
         let mut weather = weather(r#"{"throttle":{}}"#);
+        let load = Load { whole, ..Load::ONE };
         let mut passed = |at| {
             let calls = (0..200)
-                .filter(|_| weather.meet("us-west-2", action, whole, Millis(at)).refusal.is_none());
+                .filter(|_| weather.meet("us-west-2", action, load, Millis(at)).refusal.is_none());
             calls.count()
         };
         let counts = [passed(0), passed(1_000), passed(1_000), passed(3_600_000)];
@@ -97,7 +98,21 @@ fn buckets_are_ec2s() {
     assert_eq!(codes(&mut weather, "CreateVpc", 3), ["-", "-", "RequestLimitExceeded"]);
     assert_eq!(codes(&mut weather, "DeleteVpc", 1), ["RequestLimitExceeded"], "they share it");
     assert_eq!(codes(&mut weather, "CreateSubnet", 1), ["-"], "others have EC2's");
-    assert!(weather.meet("eu-west-1", "CreateVpc", false, Millis(0)).refusal.is_none());
+    assert!(weather.meet("eu-west-1", "CreateVpc", Load::ONE, Millis(0)).refusal.is_none());
+}
+
+#[test]
+fn instances_have_buckets_of_their_own() {
+    for (action, back) in [("RunInstances", 2), ("TerminateInstances", 20)] {
+        let mut weather = weather(r#"{"throttle":{}}"#);
+        let mut passes = |instances, at| {
+            let load = Load { whole: false, instances };
+            weather.meet("us-west-2", action, load, Millis(at)).refusal.is_none()
+        };
+        assert!(passes(1_000, 0), "{action} of a thousand");
+        assert!(!passes(1, 0), "{action} of one more");
+        assert!(!passes(back + 1, 1_000) && passes(back, 1_000), "{action} a second later");
+    }
 }
 
 #[test]

@@ -41,6 +41,29 @@ const OWN: &[(&str, f64, f64)] = &[
     ("UnassignPrivateIpAddresses", 100.0, 5.0),
 ];
 
+/// Actions that also take one token per instance from a second bucket: name, capacity, refill a
+/// second ("Resource token limits" on the same page).
+const PER_INSTANCE: &[(&str, f64, f64)] = &[
+    ("RunInstances", 1_000.0, 2.0),
+    ("StartInstances", 1_000.0, 2.0),
+    ("StopInstances", 1_000.0, 20.0),
+    ("TerminateInstances", 1_000.0, 20.0),
+];
+
+/// What of a request besides its action decides how much it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// A describe without ids, filters and page size.
+    pub whole: bool,
+    /// Instances that the request names, or asks for at most.
+    pub instances: u32,
+}
+
+impl Load {
+    /// A request for one thing.
+    pub const ONE: Load = Load { whole: false, instances: 1 };
+}
+
 /// EC2's default for an action: the bucket's name, its capacity, its refill a second ("Request
 /// throttling for the Amazon EC2 API"). The actions of a class share its bucket, which is how
 /// accounts were limited until 2024 and the stricter reading of REFERENCE §2.
@@ -56,24 +79,36 @@ fn default(action: &str, whole: bool) -> (&str, f64, f64) {
 }
 
 impl Buckets {
-    /// Takes a token for a call; whether there was one.
+    /// Takes tokens for a call; whether there were enough.
     pub fn take(
         &mut self,
         throttle: &Throttle,
         region: &str,
         action: &str,
-        whole: bool,
+        load: Load,
         now: Millis,
     ) -> bool {
         let chosen = throttle.buckets.iter().enumerate().find(|(_, b)| b.action.fits(action));
-        let (name, capacity, refill) = match chosen {
-            Some((index, bucket)) => (format!("#{index}"), bucket.capacity, bucket.refill),
-            None => {
-                let (name, capacity, refill) = default(action, whole);
-                (name.to_owned(), capacity, refill)
+        if let Some((index, bucket)) = chosen {
+            let size = (bucket.capacity, bucket.refill);
+            return self.draw((region.to_owned(), format!("#{index}")), size, 1.0, now);
+        }
+        let (name, capacity, refill) = default(action, load.whole);
+        if !self.draw((region.to_owned(), name.to_owned()), (capacity, refill), 1.0, now) {
+            return false;
+        }
+        match PER_INSTANCE.iter().find(|(name, ..)| *name == action) {
+            None => true,
+            Some((name, capacity, refill)) => {
+                let key = (region.to_owned(), format!("{name}/instances"));
+                self.draw(key, (*capacity, *refill), f64::from(load.instances), now)
             }
-        };
-        let key = (region.to_owned(), name);
+        }
+    }
+
+    /// Takes tokens out of one bucket of a capacity and a refill; whether there were enough.
+    fn draw(&mut self, key: (String, String), size: (f64, f64), tokens: f64, now: Millis) -> bool {
+        let (capacity, refill) = size;
         if self.0.len() >= MAX_BUCKETS && !self.0.contains_key(&key) {
             return false;
         }
@@ -81,10 +116,10 @@ impl Buckets {
         let back = now.since(level.at) as f64 / 1_000.0 * refill;
         level.tokens = (level.tokens + back).min(capacity);
         level.at = level.at.max(now);
-        if level.tokens < 1.0 {
+        if level.tokens < tokens {
             return false;
         }
-        level.tokens -= 1.0;
+        level.tokens -= tokens;
         true
     }
 }

@@ -166,7 +166,7 @@ fn tenancy_is_kept() {
         .shows("DescribeVpcs VpcId.1={vpc}", "instanceTenancy", "dedicated")
         .fails("InvalidParameterValue", "ModifyVpcTenancy VpcId={vpc} InstanceTenancy=dedicated")
         .fails("InvalidVpcID.NotFound", "ModifyVpcTenancy VpcId=vpc-1 InstanceTenancy=default")
-        .shows("ModifyVpcTenancy VpcId={vpc} InstanceTenancy=default", "returnValue", "true")
+        .shows("ModifyVpcTenancy VpcId={vpc} InstanceTenancy=default", "return", "true")
         .shows("DescribeVpcs VpcId.1={vpc}", "instanceTenancy", "default");
 }
 

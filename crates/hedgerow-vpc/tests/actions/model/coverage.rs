@@ -11,13 +11,13 @@ use super::{Facts, differences, facts, world};
 use crate::scenario::Scenario;
 
 /// The world in which the action's happy request succeeds, and the request.
-fn ready(happy: &Happy) -> (Scenario, &'static str) {
+pub(super) fn ready(happy: &Happy) -> (Scenario, &'static str) {
     let mut requests = happy.requests.iter();
     let last = *requests.next_back().expect("a request");
     (requests.fold(world::world(), |scenario, request| scenario.ok(request)), last)
 }
 
-fn happies() -> BTreeMap<&'static str, Happy> {
+pub(super) fn happies() -> BTreeMap<&'static str, Happy> {
     let all = happy::all().into_iter();
     all.map(|happy| (happy.action(), happy)).collect()
 }

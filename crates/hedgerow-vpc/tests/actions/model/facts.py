@@ -1,8 +1,8 @@
-"""Writes facts.txt: what botocore's model of EC2 says of the actions that the VPC builds.
+"""Writes facts.txt and answers.txt: what botocore's model of EC2 says of the actions that are built.
 
-Names only: of each action's request members, down to the last one, and of its filters. To be run
-when an action is added: `python3 facts.py > facts.txt`, where botocore is installed or under the
-cache of the official AWS clients.
+Names only: of each action's request members, down to the last one, of its filters, and of its
+answer's elements. To be run when an action is added: `python3 facts.py`, where botocore is installed
+or under the cache of the official AWS clients.
 """
 
 import gzip
@@ -54,18 +54,33 @@ def filters(shapes, shape):
     return []
 
 
+def elements(shapes, shape, depth=1):
+    """An answer's elements, one a line, indented by how deep they are."""
+    inner = shapes[shape]
+    if inner["type"] == "list":
+        yield " " * depth + inner["member"].get("locationName", "member")
+        yield from elements(shapes, inner["member"]["shape"], depth + 1)
+    for name, member in sorted(inner.get("members", {}).items()):
+        yield " " * depth + member.get("locationName", name)
+        yield from elements(shapes, member["shape"], depth + 1)
+
+
 def main():
     ec2 = model()
+    facts, answers = ((HERE / name).open("w") for name in ("facts.txt", "answers.txt"))
     for action in sorted(re.findall(r"^    Ec2 (\w+)\(", TABLE.read_text(), re.MULTILINE)):
         operation = ec2["operations"].get(action)
         if operation is None:
             continue
         shape = operation["input"]["shape"]
-        print(action)
+        print(action, file=facts)
         for path in sorted(set(members(ec2["shapes"], shape))):
-            print(f"  {path}")
+            print(f"  {path}", file=facts)
         for name in sorted(set(filters(ec2["shapes"], shape))):
-            print(f"  filter {name}")
+            print(f"  filter {name}", file=facts)
+        print(action, file=answers)
+        if "output" in operation:
+            print(*elements(ec2["shapes"], operation["output"]["shape"]), sep="\n", file=answers)
 
 
 main()

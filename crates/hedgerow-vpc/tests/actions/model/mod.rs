@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `facts.txt` | of every built action its request members and filters, from botocore by `facts.py` |
+//! | `answers.txt` | of every built action its answer's elements, likewise |
 //! | `differences.txt` | the members and filters that are not honoured on purpose, with the reason |
 //! | [`world`] | a region where everything exists in pairs that are unlike each other |
 //! | [`happy`] | one request per action that succeeds in the world |
@@ -11,13 +12,14 @@
 //! The tests here fail when an action honours less than EC2 documents and nobody said why. To add an
 //! action:
 //!
-//! 1. its line in `src/api/table.rs`, then `python3 facts.py > facts.txt`;
+//! 1. its line in `src/api/table.rs`, then `python3 facts.py`;
 //! 2. a line in [`happy`]; dry run, client token, tags at creation and members are tried with it;
 //! 3. for an action that lists, an entry in [`selects`]: each filter and the pages are tried with it;
 //! 4. for what stays out, a line in `differences.txt`: `ACTION MEMBER reason`, or
 //!    `ACTION filter:NAME reason`; `*` stands for any text, and for every action in first place.
 //!    Members are written as requests write them (`Placement.GroupName`, `Ipv6Address.1`).
 
+mod answers;
 mod codes;
 mod coverage;
 mod happy;
