@@ -36,7 +36,7 @@ enum Command {
     /// databases' files unless it had a --state. Records stay.
     Sweep {
         /// Name given to `run`.
-        #[arg(long, default_value = "vpc")]
+        #[arg(long, default_value = "vpc", value_parser = name)]
         name: String,
     },
     /// List the actions that are built.
@@ -49,7 +49,7 @@ struct Run {
     #[arg(long, default_value = "127.0.0.1:4566")]
     listen: SocketAddr,
     /// Name of this VPC process; its network namespaces are called hr.NAME.…
-    #[arg(long, default_value = "vpc")]
+    #[arg(long, default_value = "vpc", value_parser = name)]
     name: String,
     /// Keep records only: no namespaces, no packets, no need for root.
     #[arg(long)]
@@ -91,7 +91,8 @@ struct Run {
     /// route-tables-per-vpc, routes-per-table, subnets-per-vpc, vpcs.
     #[arg(long, value_name = "NAME=NUMBER")]
     quota: Vec<String>,
-    /// Bind access keys to IAM policies: a JSON object from access key ids to policy documents.
+    /// Bind access keys to IAM policies: a JSON object from access key ids to policy documents. With
+    /// --state, keys that were bound before and are not in it stay bound.
     #[arg(long, value_name = "FILE")]
     iam: Option<PathBuf>,
     #[command(flatten)]
@@ -121,6 +122,15 @@ struct Keep {
     /// Answer before the disk has it: outlives kill -9, but not a power cut.
     #[arg(long, requires = "directory")]
     no_sync: bool,
+}
+
+/// Names are parts of file names, and a dot ends them there.
+fn name(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(plain);
+    let fits = fits && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    fits.then(|| text.to_owned())
+        .ok_or("expected 1 to 64 letters, digits, '-' or '_', the first a letter or digit")
 }
 
 fn main() -> anyhow::Result<()> {

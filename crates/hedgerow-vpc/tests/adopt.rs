@@ -265,6 +265,27 @@ fn a_flow_is_not_inherited_with_an_address() {
     assert_eq!(far.recv(&mut bytes).expect("by its own rule"), 1);
 }
 
+/// A process with a network of its own.
+struct Inner(std::process::Child);
+
+impl Inner {
+    fn new() -> Inner {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-n", "sh", "-c", "echo; exec sleep 60"]).stdout(Stdio::piped());
+        let mut child = unshare.spawn().expect("run unshare");
+        let mut ready = [0];
+        child.stdout.take().expect("a pipe").read_exact(&mut ready).expect("it is there");
+        Inner(child)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn what_is_missing_is_made_and_what_no_record_names_is_removed() {
     let mut pair = Pair::new("part", &["--leave-running"]);
@@ -274,6 +295,18 @@ fn what_is_missing_is_made_and_what_no_record_names_is_removed() {
         let group = pair.vpc.group(&pair.network, "third");
         pair.vpc.run(&pair.subnet, &group, "10.0.1.30")
     };
+    // An interface that its user moved on, as a container runtime does.
+    let second = format!("CreateNetworkInterface&SubnetId={}", pair.subnet);
+    let second = pair.vpc.ask(&second, "networkInterfaceId");
+    let attach = format!(
+        "AttachNetworkInterface&NetworkInterfaceId={second}&InstanceId={}&DeviceIndex=1",
+        pair.client
+    );
+    pair.vpc.ask(&attach, "attachmentId");
+    let inner = Inner::new();
+    let number = inner.0.id().to_string();
+    let moved = || Command::new("ip").args(["link", "set", "eth1", "netns", &number]).status();
+    assert!(pair.vpc.inside(&pair.client, moved).expect("run ip").success());
     let gateway = pair.vpc.ask("CreateInternetGateway", "internetGatewayId");
     let attach = format!("InternetGatewayId={gateway}&VpcId={}", pair.network);
     pair.vpc.ask(&format!("AttachInternetGateway&{attach}"), "return");
@@ -300,6 +333,9 @@ fn what_is_missing_is_made_and_what_no_record_names_is_removed() {
     pair.vpc.start(false);
     assert!(!stranger.exists(), "no record names it");
     passes(&mut bytes, "the others go on");
+    let show = ["-t", &number, "-n", "ip", "link", "show", "eth1"];
+    let shown = Command::new("nsenter").args(show).status().expect("run nsenter");
+    assert!(shown.success(), "it stays where its user put it");
     let addresses = || Command::new("ip").args(["address", "show", "dev", "eth0"]).output();
     let shown = pair.vpc.inside(&third, addresses).expect("run ip").stdout;
     let shown = String::from_utf8(shown).expect("text");

@@ -222,6 +222,12 @@ impl Fabric {
         self.pins.as_ref().is_some_and(|pins| pins.link(device).exists())
     }
 
+    /// The device is gone: the link that was pinned for it goes, too; absent is fine.
+    pub fn forget_link(&mut self, device: &str) -> Result<(), FabricError> {
+        let path = self.pins.as_ref().map(|pins| pins.link(device));
+        Ok(path.map_or(Ok(()), |path| pins::end_link(&path))?)
+    }
+
     /// Everything is put: from now on packets are judged by this process's program and maps, at
     /// every port that was attached by then. No packet is lost. Does nothing the second time, or
     /// without pins.

@@ -6,15 +6,19 @@
 //! ```
 //!
 //! A near end whose link is pinned was whole: its far end was configured once and belongs to who is
-//! in the instance, so it is left alone. One without a pin was being made, and is made anew. What a
-//! crash left half done is therefore made whole or removed, wherever it happened: links are pinned
-//! when all else of a port is ready, and what was not answered is not in the records.
+//! in the instance, who may have moved it on, so it is left alone. One without a pin was being made,
+//! and is made anew; so is everything of a namespace that is made anew, of which `PINS/anew` keeps a
+//! mark until all is whole. What a crash left half done is therefore made whole or removed, wherever
+//! it happened: links are pinned when all else of a port is ready, and what was not answered is not
+//! in the records.
 //!
 //! **Whoever makes another kind of namespace or port** takes it by [`Machine::take_namespace`] and
 //! [`Machine::standing`], and names it in [`is_part`] and [`is_port`], [`Machine::parts`] and
 //! [`Machine::ports`].
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use hedgerow_datapath::sys::Netns;
 
@@ -22,16 +26,24 @@ use super::link::index_of;
 use super::machine::Machine;
 use super::{WireError, netns};
 
-/// How much of the machine was there already.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) adopted: usize,
-    pub(super) made: usize,
+/// How far a start is with it.
+#[derive(Debug)]
+pub(super) struct Adoption {
+    /// Has an entry for each namespace that is being made anew.
+    anew: PathBuf,
+    adopted: usize,
+    made: usize,
 }
 
-impl Tally {
-    pub(super) fn count(&mut self, adopted: bool) {
-        *if adopted { &mut self.adopted } else { &mut self.made } += 1;
+impl Adoption {
+    pub(super) fn new(pins: &Path) -> Self {
+        Self { anew: pins.join("anew"), adopted: 0, made: 0 }
+    }
+
+    /// What has been made anew, or was being made when the last process ended.
+    fn mark(&self, full: &str) -> PathBuf {
+        // bpffs has no names with dots.
+        self.anew.join(full.rsplit('.').next().unwrap_or(full))
     }
 }
 
@@ -49,54 +61,57 @@ fn is_part(part: &str) -> bool {
 impl Machine {
     /// The namespace `full`, if it is there to be taken up, or a new one.
     pub(super) fn take_namespace(&mut self, full: &str, quiet: bool) -> Result<Netns, WireError> {
-        if self.adopting
-            && let Some(namespace) = netns::existing(full)?
-        {
-            self.tally.count(true);
+        let Some(adoption) = &mut self.adopting else { return netns::create(full, quiet) };
+        if let Some(namespace) = netns::existing(full)? {
+            adoption.adopted += 1;
             return Ok(namespace);
         }
-        self.tally.count(false);
+        adoption.made += 1;
+        let mark = adoption.mark(full);
+        fs::create_dir_all(&mark).map_err(|source| WireError::Machine {
+            operation: "make directory",
+            object: mark.display().to_string(),
+            source,
+        })?;
         netns::create(full, quiet)
     }
 
-    /// The index of a veth's near end `device` that stands with its far end in the namespace `full`.
-    /// Remains of it are removed.
+    /// The index of a veth's near end `device` that stands, whose far end was put into the namespace
+    /// `full`. Remains of one are removed.
     pub(super) async fn standing(
         &mut self,
         device: &str,
         full: &str,
     ) -> Result<Option<u32>, WireError> {
-        if !self.adopting {
-            return Ok(None);
+        let Some(adoption) = &mut self.adopting else { return Ok(None) };
+        let near = index_of(device).ok();
+        let whole = self.fabric.was_attached(device) && !adoption.mark(full).exists();
+        if near.is_some() && whole {
+            adoption.adopted += 1;
+            return Ok(near);
         }
-        let Ok(near) = index_of(device) else {
-            self.tally.count(false);
-            return Ok(None);
-        };
-        if self.fabric.was_attached(device)
-            && let Some(far) = self.net.peer_of(near).await?
-            && let Some(there) = netns::existing(full)?
-        {
-            let (net, _) = self.visit(&there, full, "lo")?;
-            if net.peer_of(far).await? == Some(near) {
-                self.tally.count(true);
-                return Ok(Some(near));
-            }
+        adoption.made += 1;
+        if let Some(near) = near {
+            tracing::warn!(device, namespace = full, "left half made: made anew");
+            self.net.delete(near).await?;
         }
-        tracing::warn!(device, namespace = full, "the last process left it half made: made anew");
-        self.tally.count(false);
-        self.net.delete(near).await?;
+        // Before the new device is there: the pin would call it whole.
+        self.fabric.forget_link(device)?;
         Ok(None)
     }
 
     /// All that the records name is put: it is what packets meet from now on, and all else goes.
     pub(super) async fn go_live(&mut self) -> Result<(), WireError> {
-        if !std::mem::take(&mut self.adopting) {
-            return Ok(());
-        }
+        let Some(Adoption { anew, adopted, made }) = self.adopting.take() else { return Ok(()) };
         self.remove_leftovers().await?;
         self.fabric.go_live()?;
-        let Tally { adopted, made } = self.tally;
+        match fs::remove_dir_all(&anew) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                let (operation, object) = ("remove directory", anew.display().to_string());
+                return Err(WireError::Machine { operation, object, source });
+            }
+            _ => {}
+        }
         if adopted > 0 {
             tracing::info!(adopted, made, "took up namespaces and ports of the last process");
         } else if made > 0 {

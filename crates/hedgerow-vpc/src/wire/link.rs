@@ -137,25 +137,6 @@ impl Netlink {
         }
     }
 
-    /// The index of the link's peer, in the peer's namespace; `None` where there is no such link.
-    pub(super) async fn peer_of(&self, index: u32) -> Result<Option<u32>, WireError> {
-        let mut found = self.handle.link().get().match_index(index).execute();
-        match found.try_next().await {
-            Ok(link) => Ok(link.and_then(|link| {
-                link.attributes.into_iter().find_map(|attribute| match attribute {
-                    LinkAttribute::Link(peer) => Some(peer),
-                    _ => None,
-                })
-            })),
-            Err(error) => match kernel_answer(error) {
-                error if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
-                error => {
-                    Err(machine("look at link", format!("{index} in {}", self.namespace))(error))
-                }
-            },
-        }
-    }
-
     /// Indices and names of all links.
     pub(super) async fn links(&self) -> Result<Vec<(u32, String)>, WireError> {
         let links: Result<Vec<_>, _> = self.handle.link().get().execute().try_collect().await;

@@ -10,7 +10,7 @@ use hedgerow_core::sg::GroupId;
 use hedgerow_datapath::fabric::{Fabric, Interface, Kind, Place, ROUTER_MAC};
 use hedgerow_datapath::sys::Netns;
 
-use super::adopt::Tally;
+use super::adopt::Adoption;
 use super::gateways::Gateways;
 use super::link::{FarEnd, MTU, Netlink, index_of};
 use super::{WireError, convert, netns};
@@ -48,8 +48,7 @@ pub(super) struct Machine {
     pub(super) net: Netlink,
     pub(super) fabric: Fabric,
     /// Until [`Machine::go_live`], where the machine outlives its process.
-    pub(super) adopting: bool,
-    pub(super) tally: Tally,
+    pub(super) adopting: Option<Adoption>,
     instances: HashMap<String, Netns>,
     vpcs: HashMap<u32, Vpc>,
     plugs: HashMap<InterfaceKey, Plug>,
@@ -68,7 +67,7 @@ impl Machine {
     pub(super) fn new(name: String, home: Netns, pins: Option<&Path>) -> Result<Self, WireError> {
         let net = Netlink::open(&netns::full_name(&name, "fabric"))?;
         let fabric = pins.map_or_else(Fabric::load, Fabric::open)?;
-        let (adopting, tally) = (pins.is_some(), Tally::default());
+        let adopting = pins.map(Adoption::new);
         let (instances, vpcs) = Default::default();
         let (plugs, interfaces, subnets) = Default::default();
         Ok(Self {
@@ -77,7 +76,6 @@ impl Machine {
             net,
             fabric,
             adopting,
-            tally,
             instances,
             vpcs,
             plugs,
@@ -254,7 +252,7 @@ impl Machine {
 
     /// Removes a namespace that could not be made ready, but not one that was taken up.
     pub(super) fn give_up(&self, full: &str) {
-        if !self.adopting {
+        if self.adopting.is_none() {
             netns::remove(full);
         }
     }
