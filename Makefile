@@ -15,7 +15,7 @@ CARGO_DENY := $(HEDGEROW_CACHE)/tools/bin/cargo-deny
 help:
 	@echo 'make demo       the tutorial: two pods on one node, one reaches the database (DEMO="--keep" keeps the lab)'
 	@echo 'make test       everything that is checked: lint, then unit, kernel and cluster tests'
-	@echo 'make bench      what a packet costs in the fabric, and API calls beside moto (needs root)'
+	@echo 'make bench      what packets and API calls cost, beside a plain veth pair and moto (needs root)'
 	@echo 'make lint       formatting, clippy, licences, import table, each crate alone'
 	@echo 'make setup      packages, tools, Kubernetes, crates and images, without running anything'
 	@echo 'make clean      remove the crates'\'' build products and the images'
@@ -59,10 +59,10 @@ test: lint setup
 # Numbers, not verdicts: a busy machine measures itself.
 .PHONY: bench
 bench: tools
-	cargo test --quiet --locked -p hedgerow-datapath --lib bench -- --ignored --nocapture --test-threads 1
 	@scripts/moto
-	cargo build --quiet --locked --release -p hedgerow-vpc
-	python3 bench/api.py $(CARGO_TARGET_DIR)/release/hedgerow-vpc $(HEDGEROW_CACHE)/moto/bin/moto_server
+	cargo build --quiet --locked --release -p hedgerow-vpc --bins --example load --test bench
+	cargo test --quiet --locked -p hedgerow-datapath --lib --no-run
+	@python3 bench/run.py $(CARGO_TARGET_DIR)/release $(HEDGEROW_CACHE)/moto/bin/moto_server
 
 .PHONY: clean
 clean:

@@ -1,5 +1,7 @@
 //! What surrounds an answer or an error: the formats of EC2, of STS and RDS, and of EKS.
 
+use std::fmt::Write;
+
 use serde::Serialize;
 
 use super::error::Ec2Error;
@@ -54,19 +56,25 @@ impl Api {
     /// A whole answer around the answer's fields.
     pub fn answer(self, action: &str, fields: &str, request: &str) -> String {
         let version = self.version();
-        match self {
-            Api::Ec2 => format!(
+        // The fields may be half a megabyte: room for all is taken once.
+        let mut text = String::with_capacity(fields.len() + AROUND);
+        let written = match self {
+            Api::Ec2 => write!(
+                text,
                 "{XML}<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/{version}/\">\
                  <requestId>{request}</requestId>{fields}</{action}Response>"
             ),
-            Api::Eks => fields.to_owned(),
-            Api::Sts | Api::Rds => format!(
+            Api::Eks => text.write_str(fields),
+            Api::Sts | Api::Rds => write!(
+                text,
                 "{XML}<{action}Response xmlns=\"{}/doc/{version}/\">\
                  <{action}Result>{fields}</{action}Result><ResponseMetadata>\
                  <RequestId>{request}</RequestId></ResponseMetadata></{action}Response>",
                 self.namespace()
             ),
-        }
+        };
+        written.expect("a string takes everything");
+        text
     }
 
     /// A whole answer that says the request was refused.
@@ -100,4 +108,6 @@ impl Api {
     }
 }
 
+/// Bytes around the fields of an answer, at most, with names as long as they get.
+const AROUND: usize = 512;
 const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";

@@ -13,6 +13,9 @@ pub mod envelope;
 pub mod error;
 mod table;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use serde::Serialize;
 
 use crate::effect::Effect;
@@ -83,7 +86,9 @@ impl Outcome {
 
 /// The action with this name.
 pub fn find(name: &str) -> Option<&'static Action> {
-    ACTIONS.iter().find(|action| action.name == name)
+    static BY_NAME: LazyLock<HashMap<&str, &Action>> =
+        LazyLock::new(|| ACTIONS.iter().map(|action| (action.name, action)).collect());
+    BY_NAME.get(name).copied()
 }
 
 /// The action that a form body names, if it is built.

@@ -31,6 +31,10 @@ pub fn to_string<T: Serialize + ?Sized>(answer: &T) -> Result<String, XmlError> 
 
 /// Appends `text` with markup escaped. Characters that XML 1.0 cannot carry become U+FFFD.
 pub fn escape(text: &str, out: &mut String) {
+    // Nearly every value is an id, an address or a name of one: copied as it is.
+    if text.bytes().all(is_plain) {
+        return out.push_str(text);
+    }
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),
@@ -45,6 +49,21 @@ pub fn escape(text: &str, out: &mut String) {
     }
 }
 
+/// Whether the byte is a character that nothing has to be done about.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"')
+}
+
+/// Writes escaped text.
+struct Escaped<'a>(&'a mut String);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        escape(text, self.0);
+        Ok(())
+    }
+}
+
 struct Xml {
     out: String,
     /// Set when the value just visited was `None`.
@@ -52,14 +71,20 @@ struct Xml {
 }
 
 impl Xml {
+    fn tag(&mut self, opening: &str, name: &str) {
+        self.out.push_str(opening);
+        self.out.push_str(name);
+        self.out.push('>');
+    }
+
     fn element<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), XmlError> {
         let start = self.out.len();
-        let _ = write!(self.out, "<{name}>");
+        self.tag("<", name);
         value.serialize(&mut *self)?;
         if std::mem::take(&mut self.absent) {
             self.out.truncate(start);
         } else {
-            let _ = write!(self.out, "</{name}>");
+            self.tag("</", name);
         }
         Ok(())
     }
@@ -203,7 +228,8 @@ impl ser::Serializer for &mut Xml {
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), XmlError> {
-        self.serialize_str(&value.to_string())
+        let _ = write!(Escaped(&mut self.out), "{value}");
+        Ok(())
     }
 }
 

@@ -1,9 +1,12 @@
 //! Weather and access around the API: what befalls a request before and after it is decided.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use futures::FutureExt;
 
 use super::{Answer, Server, lock};
 use crate::api::{self, Outcome, envelope::Api, error::Ec2Error};
@@ -218,10 +221,19 @@ impl Server {
         Ok(Ok(()))
     }
 
-    /// Answers in a task of its own, so that a client that goes away leaves nothing half done.
+    /// Answers a request to its end even if the client goes away, so that nothing is left half
+    /// done. Most requests wait for nothing and are answered here and now; what must wait does so
+    /// in a task of its own, which costs waking another thread.
     pub(super) async fn ask_as(self: &Arc<Self>, caller: Caller, body: Bytes) -> Reply {
-        let task = tokio::spawn(Arc::clone(self).weathered(caller, body));
-        task.await.unwrap_or(Reply::Failed)
+        let work = AssertUnwindSafe(Arc::clone(self).weathered(caller, body)).catch_unwind();
+        let mut work = Box::pin(work);
+        match futures::poll!(&mut work) {
+            Poll::Ready(reply) => reply.unwrap_or(Reply::Failed),
+            Poll::Pending => match tokio::spawn(work).await {
+                Ok(Ok(reply)) => reply,
+                _ => Reply::Failed,
+            },
+        }
     }
 
     /// Answers a call in the present weather.
@@ -238,12 +250,8 @@ impl Server {
             Reply::Answer(Answer { status: status.unwrap_or(error.status()), body, request })
         };
         if let Some((error, status)) = fate.refusal.take() {
-            self.metrics.count(&action, known.is_some(), error.code);
-            self.metrics.count_principal(
-                &action,
-                known.is_some(),
-                caller.credentials.key.as_deref(),
-            );
+            self.metrics.count(&action, error.code);
+            self.metrics.count_principal(&action, caller.credentials.key.as_deref());
             return refusal(error, status);
         }
         let (afterwards, attaching) = (fate.afterwards.take(), fate.attaching);

@@ -1,5 +1,6 @@
 //! Prometheus metrics: API calls by action and code, packets by verdict.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::lock;
+use crate::api;
 use crate::wire::Counters;
 
 /// How many names of actions that are not built, and of access keys, are kept apart; clients choose
@@ -20,14 +22,14 @@ const UNKNOWN_LENGTH: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
-    action: String,
+    action: Cow<'static, str>,
     /// EC2's error code, `OK` where there was none.
-    code: String,
+    code: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PrincipalCall {
-    action: String,
+    action: Cow<'static, str>,
     /// Access key id, `anonymous` without a signature, `other` beyond the first of them.
     principal: String,
 }
@@ -66,19 +68,25 @@ impl Metrics {
     }
 
     /// Counts a call; `code` is empty where it succeeded.
-    pub fn count(&self, action: &str, known: bool, code: &str) {
-        let action = if known { action } else { bounded(&self.unknown, action) };
+    pub fn count(&self, action: &str, code: &'static str) {
         let code = if code.is_empty() { "OK" } else { code };
-        let call = Call { action: action.to_owned(), code: code.to_owned() };
-        self.calls.get_or_create(&call).inc();
+        self.calls.get_or_create(&Call { action: self.name(action), code }).inc();
     }
 
     /// Counts a call of an access key.
-    pub fn count_principal(&self, action: &str, known: bool, key: Option<&str>) {
-        let name = if known { action } else { bounded(&self.unknown, action) };
-        let principal = key.map_or("anonymous", |key| bounded(&self.principals, key));
-        let call = PrincipalCall { action: name.to_owned(), principal: principal.to_owned() };
+    pub fn count_principal(&self, action: &str, key: Option<&str>) {
+        let principal = key.map_or("anonymous", |key| bounded(&self.principals, key)).to_owned();
+        let call = PrincipalCall { action: self.name(action), principal };
         self.principal_calls.get_or_create(&call).inc();
+    }
+
+    /// What an action is called here: by its name if it is built, else as the client wrote it as
+    /// long as there are not too many such names.
+    fn name(&self, action: &str) -> Cow<'static, str> {
+        match api::find(action) {
+            Some(known) => Cow::Borrowed(known.name),
+            None => Cow::Owned(bounded(&self.unknown, action).to_owned()),
+        }
     }
 
     /// Everything in the OpenMetrics text format.
@@ -102,10 +110,12 @@ fn bounded<'a>(seen: &Mutex<BTreeSet<String>>, name: &'a str) -> &'a str {
     let plain = name.len() <= UNKNOWN_LENGTH
         && !name.is_empty()
         && name.bytes().all(|b| b.is_ascii_alphanumeric());
-    if plain && (seen.contains(name) || seen.len() < UNKNOWN_NAMES) {
-        seen.insert(name.to_owned());
-        name
-    } else {
-        "other"
+    if seen.contains(name) {
+        return name;
     }
+    if !plain || seen.len() >= UNKNOWN_NAMES {
+        return "other";
+    }
+    seen.insert(name.to_owned());
+    name
 }

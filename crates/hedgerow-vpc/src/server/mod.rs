@@ -195,15 +195,14 @@ impl Server {
             self.climate.taken_back(&self.state());
         }
         let request = self.request_id();
-        let known = api::find(&action).is_some();
-        self.metrics.count_principal(&action, known, credentials.key.as_deref());
+        self.metrics.count_principal(&action, credentials.key.as_deref());
         match result {
             Ok(fields) => {
-                self.metrics.count(&action, known, "");
+                self.metrics.count(&action, "");
                 Answer { status: 200, body: api.answer(&action, &fields, &request), request }
             }
             Err(error) => {
-                self.metrics.count(&action, known, error.code);
+                self.metrics.count(&action, error.code);
                 tracing::debug!(action, region, %error, "refused");
                 Answer { status: error.status(), body: api.error(&error, &request), request }
             }

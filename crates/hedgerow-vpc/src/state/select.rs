@@ -72,17 +72,15 @@ pub(crate) fn select<'r, R: Resource>(
     fields: &'static [Field<R>],
     wanted: &Selection<'_>,
 ) -> Result<Page<'r, R>, Ec2Error> {
-    for id in wanted.ids {
-        find(records, id)?;
-    }
-    check_filters(wanted.filters, fields)?;
-    let mut ids: Vec<&String> = wanted.ids.iter().collect();
-    ids.sort_unstable();
-    ids.dedup();
     // Named records are looked up: there may be a hundred thousand others.
-    let all = records.values().take(if ids.is_empty() { usize::MAX } else { 0 });
+    let named = wanted.ids.iter().map(|id| find(records, id));
+    let mut named = named.collect::<Result<Vec<&R>, _>>()?;
+    check_filters(wanted.filters, fields)?;
+    named.sort_unstable_by_key(|record| record.id());
+    named.dedup_by_key(|record| record.id());
+    let all = records.values().take(if named.is_empty() { usize::MAX } else { 0 });
     let matching = all
-        .chain(ids.iter().filter_map(|id| records.get(*id)))
+        .chain(named)
         .filter(|record| matches_all(region, *record, record.id(), fields, wanted.filters));
     page(matching, |record| record.id(), wanted)
 }

@@ -121,8 +121,11 @@ pub struct Host {
 impl Host {
     /// Runs `f` in the instance's namespace.
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
-        let namespace = Netns::open(&self.path).expect("the instance's namespace");
-        namespace.run(f).expect("enter the instance's namespace")
+        self.namespace().run(f).expect("enter the instance's namespace")
+    }
+
+    pub fn namespace(&self) -> Netns {
+        Netns::open(&self.path).expect("the instance's namespace")
     }
 
     pub fn address(&self) -> Ipv4Addr {
