@@ -32,7 +32,7 @@ macro_rules! reasons {
 reasons! {
     0 Allowed "allowed" "the packet was let through",
     1 Malformed "malformed" "the frame is truncated or its headers contradict each other",
-    2 UnsupportedProtocol "unsupported_protocol" "the frame is neither ARP nor IPv4",
+    2 UnsupportedProtocol "unsupported_protocol" "the frame is neither ARP, IPv4 nor IPv6",
     3 UnknownPort "unknown_port" "no interface is attached where the frame came from",
     4 UnknownVlan "unknown_vlan" "no branch interface is associated with the frame's VLAN id",
     5 SourceMac "source_mac" "the source MAC is not the interface's",

@@ -1,4 +1,4 @@
-/* Headers of a frame, bounds-checked: Ethernet, 802.1Q, ARP, IPv4, TCP, UDP, ICMP.
+/* Headers of a frame, bounds-checked: Ethernet, 802.1Q, ARP, IPv4, IPv6, TCP, UDP, ICMP, ICMPv6.
  *
  * Headers are read from the linear part of the packet, which nearly always holds them, or else with
  * bpf_skb_load_bytes: paged (non-linear) and GSO packets need no pull.
@@ -10,6 +10,7 @@
 
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
@@ -69,10 +70,39 @@ struct hr_arp {
 };
 _Static_assert(sizeof(struct hr_arp) == 28, "ARP for IPv4 over Ethernet is 28 bytes");
 
+struct hr_ipv6_header {
+	__u8 version; /* << 4, and half of the traffic class */
+	__u8 flow[3];
+	__be16 length; /* of what follows the header */
+	__u8 next;
+	__u8 hop_limit;
+	__be32 source[4];
+	__be32 destination[4];
+};
+_Static_assert(sizeof(struct hr_ipv6_header) == 40, "RFC 8200, 3");
+
+/* The start of an extension header. */
+struct hr_ipv6_extension {
+	__u8 next;
+	__u8 length;
+	__be16 fragment; /* offset in units of 8 bytes << 3, and whether more follow */
+	__be32 id;
+};
+
+#define HR_IPV6_EXTENSIONS 6 /* no packet that is meant well has more */
+
+/* What an IPv6 packet has beside a struct hr_packet, in which are the last words of its addresses. */
+struct hr_ipv6 {
+	__be32 source[4];
+	__be32 destination[4];
+	__be32 id; /* shared by the fragments of a datagram */
+	__u32 hop_limit;
+};
+
 struct hr_packet {
 	__u32 l3;  /* offset of the network header */
-	__u32 l4;  /* offset of the transport header; hr_parse_ipv4 sets it */
-	__u32 end; /* offset just past the IPv4 datagram; Ethernet padding lies beyond */
+	__u32 l4;  /* offset of the transport header; hr_parse_ipv4 and hr_parse_ipv6 set it */
+	__u32 end; /* offset just past the datagram; Ethernet padding lies beyond */
 	__be32 source;
 	__be32 destination;
 	__u16 ethertype; /* host order, the tag skipped */
@@ -80,9 +110,9 @@ struct hr_packet {
 	__u16 fragment;  /* host order: the fragment offset in units of 8 bytes */
 	__be16 id;       /* IPv4 identification, shared by the fragments of a datagram */
 	__u16 source_port;      /* host order; 0 unless TCP or UDP */
-	__u16 destination_port; /* host order; ICMP: type << 8 | code; 0 for other protocols */
-	__u16 icmp_id;          /* host order; of ICMP queries */
-	__u8 protocol;
+	__u16 destination_port; /* host order; ICMP, ICMPv6: type << 8 | code; 0 for others */
+	__u16 icmp_id;          /* host order; of ICMP and ICMPv6 queries */
+	__u8 protocol; /* IPv6: behind the extension headers */
 	__u8 ttl;
 	__u8 tcp_flags;
 	__u8 more_fragments; /* 1: the datagram goes on in another fragment */
@@ -164,6 +194,85 @@ static __always_inline __u32 hr_parse_ipv4(struct __sk_buff *skb, struct hr_pack
 	return HR_ALLOWED;
 }
 
+static __always_inline int hr_ipv6_is_extension(__u8 next)
+{
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_FRAGMENT ||
+	       next == IPPROTO_AH || next == IPPROTO_DSTOPTS;
+}
+
+/* Goes from the header p->protocol at p->l4 on to the first that is no extension (RFC 8200, 4.1).
+ * Behind a fragment header that is not the first's is no header. A global function: verified once,
+ * not once per call. */
+__attribute__((noinline)) int hr_parse_extensions(struct __sk_buff *skb, struct hr_packet *p,
+						  struct hr_ipv6 *ip6)
+{
+	struct hr_ipv6_extension extension;
+	__u16 fragment;
+	__u8 here;
+
+	if (!p || !ip6)
+		return HR_MALFORMED;
+	for (int n = 0; n < HR_IPV6_EXTENSIONS; n++) {
+		here = p->protocol;
+		if (!hr_ipv6_is_extension(here))
+			return HR_ALLOWED;
+		if (p->l4 + sizeof(extension) > p->end ||
+		    bpf_skb_load_bytes(skb, p->l4, &extension, sizeof(extension)) < 0)
+			return HR_MALFORMED;
+		p->protocol = extension.next;
+		if (here == IPPROTO_FRAGMENT) {
+			fragment = bpf_ntohs(extension.fragment);
+			p->fragment = fragment >> 3;
+			p->more_fragments = fragment & 1;
+			ip6->id = extension.id;
+			p->l4 += sizeof(extension);
+			if (p->fragment)
+				return HR_ALLOWED;
+		} else {
+			p->l4 += here == IPPROTO_AH ? (extension.length + 2) * 4
+						    : (extension.length + 1) * 8;
+		}
+	}
+	return hr_ipv6_is_extension(p->protocol) ? HR_MALFORMED : HR_ALLOWED;
+}
+
+/* The IPv6 header at p->l3 and its extension headers, before p->end. */
+static __always_inline __u32 hr_parse_ipv6_headers(struct __sk_buff *skb, struct hr_packet *p,
+						   struct hr_ipv6 *ip6,
+						   const struct hr_ipv6_header *ip)
+{
+	__builtin_memcpy(ip6->source, ip->source, sizeof(ip->source));
+	__builtin_memcpy(ip6->destination, ip->destination, sizeof(ip->destination));
+	ip6->id = 0;
+	ip6->hop_limit = ip->hop_limit;
+	p->source = ip->source[3];
+	p->destination = ip->destination[3];
+	p->protocol = ip->next;
+	p->ttl = ip->hop_limit;
+	p->l4 = p->l3 + sizeof(*ip);
+	p->id = 0;
+	p->fragment = 0;
+	p->more_fragments = 0;
+	p->source_port = 0;
+	p->destination_port = 0;
+	p->icmp_id = 0;
+	p->tcp_flags = 0;
+	return hr_ipv6_is_extension(ip->next) ? hr_parse_extensions(skb, p, ip6) : HR_ALLOWED;
+}
+
+/* The IPv6 header, which is left in *ip, and its extension headers; the datagram must lie wholly
+ * inside the frame. */
+static __always_inline __u32 hr_parse_ipv6(struct __sk_buff *skb, struct hr_packet *p,
+					   struct hr_ipv6 *ip6, struct hr_ipv6_header *ip)
+{
+	if (HR_READ(skb, p->l3, ip) < 0 || ip->version >> 4 != 6)
+		return HR_MALFORMED;
+	p->end = p->l3 + sizeof(*ip) + bpf_ntohs(ip->length);
+	if (p->end > skb->len)
+		return HR_MALFORMED;
+	return hr_parse_ipv6_headers(skb, p, ip6, ip);
+}
+
 static __always_inline __u32 hr_parse_tcp(struct __sk_buff *skb, struct hr_packet *p)
 {
 	struct tcphdr tcp;
@@ -218,7 +327,9 @@ static __always_inline __u32 hr_parse_transport(struct __sk_buff *skb, struct hr
 	case IPPROTO_UDP:
 		return hr_parse_udp(skb, p);
 	case IPPROTO_ICMP:
-		return hr_parse_icmp(skb, p);
+		return p->ethertype == ETH_P_IP ? hr_parse_icmp(skb, p) : HR_ALLOWED;
+	case IPPROTO_ICMPV6:
+		return p->ethertype == ETH_P_IPV6 ? hr_parse_icmp(skb, p) : HR_ALLOWED;
 	}
 	return HR_ALLOWED;
 }

@@ -4,6 +4,7 @@
 //!   Fabric ── declarative: put and remove ports, interfaces, groups
 //!     ├─ compile  rules → bit vectors, port tables, prefixes (pure)
 //!     ├─ groups   combinations of groups;  acls: network ACLs;  routes: route tables
+//!     ├─ addresses  whose an address is
 //!     ├─ sets     compiled rules in the maps, one-store switch
 //!     ├─ slots    numbers that rest before they are reused
 //!     ├─ maps     the object's maps, typed;  layout: their structures
@@ -14,6 +15,7 @@
 //! The program's order of precedence is written above it in `bpf/fabric.bpf.c`.
 
 mod acls;
+mod addresses;
 pub mod compile;
 mod error;
 mod event;
@@ -28,7 +30,7 @@ mod sets;
 mod slots;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -51,7 +53,7 @@ pub use interface::{Interface, Kind, Place, Timeouts};
 use acls::Acls;
 use groups::Groups;
 use interface::{Known, vlan_key};
-use layout::{AddressKey, AddressOwner, InterfaceRecord, Port, Service};
+use layout::{InterfaceRecord, Port, Service};
 use maps::{Maps, limits};
 use pins::Pins;
 use routes::Routes;
@@ -275,15 +277,11 @@ impl Fabric {
         };
         let key = view.key;
         let before = self.interfaces.get(&key);
-        let since = view.addresses.iter().map(|address| {
+        let since = view.holds().map(|held| {
             let kept = before.filter(|old| old.view.vpc == view.vpc);
-            let kept = kept.and_then(|old| old.since.get(address).copied());
-            let kept = kept.or_else(|| {
-                let IpAddr::V4(address) = address else { return None };
-                let key = AddressKey { vpc: view.vpc, address: address.to_bits().to_be() };
-                self.pins.as_ref()?.since(&key, view.key)
-            });
-            (*address, kept.unwrap_or((self.generation + 1) & GENERATION))
+            let kept = kept.and_then(|old| old.since.get(&held).copied());
+            let kept = kept.or_else(|| self.pins.as_ref()?.since(view.vpc, held, view.key));
+            (held, kept.unwrap_or((self.generation + 1) & GENERATION))
         });
         let since = since.collect();
         let port_moved = before.is_none_or(|old| old.view.place != view.place);
@@ -319,8 +317,8 @@ impl Fabric {
         now: Instant,
     ) -> Result<(), FabricError> {
         self.maps.interface_slots.remove(&key)?;
-        for address in &gone.view.addresses {
-            self.remove_address(gone.view.vpc, *address, key)?;
+        for held in gone.view.holds() {
+            self.remove_address(gone.view.vpc, held, key)?;
         }
         if let Some(vlan) = vlan_key(&gone.view) {
             self.maps.vlans.remove(&vlan)?;
@@ -437,45 +435,6 @@ impl Fabric {
             Some(Place::Port(ifindex)) => ifindex,
             _ => 0,
         }
-    }
-
-    /// Brings addresses and tags of a changed interface up to date.
-    fn follow(&mut self, key: u32, old: Option<&Known>) -> Result<(), FabricError> {
-        let Some(new) = self.interfaces.get(&key) else { return Ok(()) };
-        let (vpc, addresses) = (new.view.vpc, new.view.addresses.clone());
-        let vlan = vlan_key(&new.view);
-        if let Some(vlan) = vlan {
-            self.maps.vlans.put(vlan, key)?;
-        }
-        for (address, since) in new.since.clone() {
-            // The program does not forward IPv6.
-            let IpAddr::V4(address) = address else { continue };
-            let address = address.to_bits().to_be();
-            let owner = AddressOwner { interface: key, vpc, address, since };
-            self.maps.addresses.put(AddressKey { vpc, address }, owner)?;
-        }
-        let Some(old) = old else { return Ok(()) };
-        for address in old.view.addresses.iter().filter(|a| !addresses.contains(a)) {
-            self.remove_address(old.view.vpc, *address, key)?;
-        }
-        match vlan_key(&old.view) {
-            Some(before) if Some(before) != vlan => self.maps.vlans.remove(&before),
-            _ => Ok(()),
-        }
-    }
-
-    /// Removes an address unless it went over to another interface meanwhile.
-    fn remove_address(&mut self, vpc: u32, address: IpAddr, key: u32) -> Result<(), FabricError> {
-        let moved = self.interfaces.values().any(|known| {
-            known.view.key != key
-                && known.view.vpc == vpc
-                && known.view.addresses.contains(&address)
-        });
-        let IpAddr::V4(address) = address else { return Ok(()) };
-        if moved {
-            return Ok(());
-        }
-        self.maps.addresses.remove(&AddressKey { vpc, address: address.to_bits().to_be() })
     }
 
     /// Rewrites the branches of a trunk whose port changed.

@@ -6,13 +6,14 @@ mod subnets;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use aya::programs::{TestRun, TestRunOptions};
 use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::{
-    Direction, Group, GroupId, ICMP, Packet, Peer, Rule, RuleId, TCP, Traffic, UDP, judge, tracks,
+    Direction, Group, GroupId, ICMP, ICMPV6, IpPrefix, Packet, Peer, Rule, RuleId, TCP, Traffic,
+    UDP, judge, tracks,
 };
 use hedgerow_datapath::fabric::{
     Event, Events, Fabric, Interface, Kind, Place, ROUTER_MAC, Timeouts,
@@ -33,6 +34,21 @@ struct Sent {
     protocol: u8,
     port: u16,
     to: usize,
+    /// Over IPv6.
+    six: bool,
+}
+
+impl Sent {
+    /// The address of an end in the packet's family.
+    fn address(&self, end: Ipv4Addr) -> IpAddr {
+        if self.six { six(end).into() } else { end.into() }
+    }
+}
+
+/// The IPv6 address of what has this one of IPv4; its parts are in three of the four words.
+fn six(address: Ipv4Addr) -> Ipv6Addr {
+    let [_, a, b, c] = address.octets().map(u16::from);
+    Ipv6Addr::new(0x2001, 0xdb8, a, 0, b << 4, 0, 0, c)
 }
 
 /// Random groups, their members, and packets; `change` replaces a group's rules halfway.
@@ -75,8 +91,8 @@ fn port() -> impl Strategy<Value = u16> {
     ]
 }
 
-fn icmp_port() -> impl Strategy<Value = u16> {
-    let kind = proptest::sample::select(vec![0u8, 3, 8, 11, 13, 200]);
+fn icmp_port(kinds: [u8; 6]) -> impl Strategy<Value = u16> {
+    let kind = proptest::sample::select(kinds.to_vec());
     (kind, 0u8..3).prop_map(|(kind, code)| u16::from_be_bytes([kind, code]))
 }
 
@@ -84,21 +100,31 @@ fn traffic() -> impl Strategy<Value = Traffic> {
     let range = || (port(), port()).prop_map(|(a, b)| (a.min(b), a.max(b)));
     let kind = proptest::sample::select(vec![None, Some(0u8), Some(3), Some(8)]);
     let code = proptest::option::of(0u8..3);
+    let kind_v6 = proptest::sample::select(vec![None, Some(1u8), Some(128), Some(129)]);
+    let code_v6 = proptest::option::of(0u8..3);
     prop_oneof![
         3 => Just(Traffic::All),
         4 => range().prop_map(|(from, to)| Traffic::Tcp { from, to }),
         3 => range().prop_map(|(from, to)| Traffic::Udp { from, to }),
         2 => (kind, code).prop_map(|(kind, code)| Traffic::Icmp { kind, code }),
+        2 => (kind_v6, code_v6).prop_map(|(kind, code)| Traffic::Icmpv6 { kind, code }),
         1 => proptest::sample::select(vec![0u8, 47, 50, 255]).prop_map(Traffic::Other),
     ]
 }
 
-fn peer() -> impl Strategy<Value = Peer> {
-    let len = proptest::sample::select(vec![0u8, 8, 8, 13, 14, 15, 16, 23, 24, 29, 31, 32]);
+/// A prefix of either family.
+fn prefix() -> impl Strategy<Value = IpPrefix> {
+    let len = proptest::sample::select(vec![0u8, 0, 8, 8, 13, 14, 16, 23, 24, 29, 31, 32]);
+    let len_v6 = proptest::sample::select(vec![0u8, 0, 0, 32, 46, 47, 48, 71, 76, 96, 126, 128]);
     prop_oneof![
-        2 => (address(), len).prop_map(|(address, len)| {
-            Peer::V4(hedgerow_core::sg::Ipv4Prefix::new(address, len))
-        }),
+        (address(), len).prop_map(|(address, len)| IpPrefix::new(address.into(), len)),
+        (address(), len_v6).prop_map(|(address, len)| IpPrefix::new(six(address).into(), len)),
+    ]
+}
+
+fn peer() -> impl Strategy<Value = Peer> {
+    prop_oneof![
+        2 => prefix().prop_map(Peer::from),
         1 => (0..GROUPS).prop_map(|group| Peer::Group(group_id(group))),
     ]
 }
@@ -110,13 +136,17 @@ fn rules() -> impl Strategy<Value = Vec<(Direction, Traffic, Peer)>> {
 }
 
 fn sent() -> impl Strategy<Value = Sent> {
+    let other = || proptest::sample::select(vec![0u8, 47, 50, 255]);
     let what = prop_oneof![
-        4 => port().prop_map(|port| (TCP, port)),
-        3 => port().prop_map(|port| (UDP, port)),
-        2 => icmp_port().prop_map(|port| (ICMP, port)),
-        1 => proptest::sample::select(vec![0u8, 47, 50, 255]).prop_map(|protocol| (protocol, 0)),
+        4 => (port(), any::<bool>()).prop_map(|(port, six)| (TCP, port, six)),
+        3 => (port(), any::<bool>()).prop_map(|(port, six)| (UDP, port, six)),
+        1 => icmp_port([0, 3, 8, 11, 13, 200]).prop_map(|port| (ICMP, port, false)),
+        1 => icmp_port([1, 3, 128, 128, 129, 200]).prop_map(|port| (ICMPV6, port, true)),
+        1 => other().prop_map(|protocol| (protocol, 0, false)),
+        // 0 would be an extension header.
+        1 => other().prop_map(|protocol| (protocol.max(47), 0, true)),
     ];
-    (what, 0..RECEIVERS).prop_map(|((protocol, port), to)| Sent { protocol, port, to })
+    (what, 0..RECEIVERS).prop_map(|((protocol, port, six), to)| Sent { protocol, port, to, six })
 }
 
 fn scene(packets: usize) -> impl Strategy<Value = Scene> {
@@ -155,7 +185,8 @@ struct Bench {
     clock: Instant,
     next_key: u32,
     judged: usize,
-    seen: BTreeMap<Reason, usize>,
+    /// By outcome, and whether over IPv6.
+    seen: BTreeMap<(Reason, bool), usize>,
     /// Flows that ended with their rules, and that did not.
     outlived: [usize; 2],
 }
@@ -183,9 +214,8 @@ impl Bench {
             key,
             vpc,
             subnet: "192.0.2.0/24".parse().expect("prefix"),
-            subnet_v6: None,
             mac: SENDER_MAC,
-            addresses: vec![end.0.into()],
+            addresses: vec![end.0.into(), six(end.0).into()],
             prefixes_v6: Vec::new(),
             groups: end.1.iter().copied().map(group_id).collect(),
             source_dest_check: true,
@@ -214,6 +244,7 @@ impl Bench {
 
 /// A frame as [`Sent`] says; `number` makes the flow unlike the others of its scene.
 fn frame(from: Ipv4Addr, to: Ipv4Addr, sent: &Sent, number: u16) -> Vec<u8> {
+    let (from, to) = (sent.address(from), sent.address(to));
     let mut transport = vec![0u8; 28];
     match sent.protocol {
         TCP => {
@@ -227,17 +258,26 @@ fn frame(from: Ipv4Addr, to: Ipv4Addr, sent: &Sent, number: u16) -> Vec<u8> {
             transport[2..4].copy_from_slice(&sent.port.to_be_bytes());
             transport[5] = 28;
         }
-        ICMP => {
+        ICMP | ICMPV6 => {
             transport[..2].copy_from_slice(&sent.port.to_be_bytes());
             transport[4..6].copy_from_slice(&number.to_be_bytes());
         }
         _ => {}
     }
     let mut frame = [ROUTER_MAC, SENDER_MAC].concat();
-    frame.extend([0x08, 0x00, 0x45, 0, 0, 20 + transport.len() as u8, 0, 1, 0, 0, 64]);
-    frame.extend([sent.protocol, 0, 0]);
-    frame.extend(from.octets());
-    frame.extend(to.octets());
+    let length = transport.len() as u8;
+    match (from, to) {
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, length, sent.protocol, 64]);
+            frame.extend([from.octets(), to.octets()].concat());
+        }
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            frame.extend([0x08, 0x00, 0x45, 0, 0, 20 + length, 0, 1, 0, 0, 64]);
+            frame.extend([sent.protocol, 0, 0]);
+            frame.extend([from.octets(), to.octets()].concat());
+        }
+        _ => unreachable!("both ends are of the packet's family"),
+    }
     frame.extend(transport);
     frame
 }
@@ -254,7 +294,7 @@ fn expected(scene: &Scene, groups: &[Group], sent: &Sent) -> (Reason, [Option<Ru
             let packet = Packet {
                 protocol: sent.protocol,
                 port: sent.port,
-                peer: peer.0.into(),
+                peer: sent.address(peer.0),
                 peer_groups: ids(&peer.1),
             };
             judge(&of(&own.1), direction, &packet).map(|rule| rule.id.clone())
@@ -277,7 +317,7 @@ fn without_rules(scene: &Scene, groups: &[Group], sent: &Sent) -> Reason {
             let packet = Packet {
                 protocol: sent.protocol,
                 port: sent.port,
-                peer: peer.0.into(),
+                peer: sent.address(peer.0),
                 peer_groups: peer.1.iter().copied().map(group_id).collect(),
             };
             tracks(own.1.iter().map(|number| &groups[*number]), direction, &packet)
@@ -312,7 +352,7 @@ fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
             let new = groups[*changed].clone();
             bench.fabric.put_group(vpc, new, bench.clock).expect("put group");
         }
-        if tracked.contains(&(sent.protocol, sent.to)) {
+        if tracked.contains(&(sent.protocol, sent.to, sent.six)) {
             continue;
         }
         let to = scene.receivers[sent.to].0;
@@ -330,15 +370,26 @@ fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
         let allowed = reason == Reason::Allowed;
         prop_assert_eq!(action, if allowed { TC_ACT_REDIRECT } else { TC_ACT_SHOT });
         prop_assert_eq!((event.from, event.to), (Some(sender), Some(receivers[sent.to])));
-        if allowed && !matches!(sent.protocol, TCP | UDP | ICMP) {
-            tracked.insert((sent.protocol, sent.to));
+        let ends = (sent.address(scene.sender.0), sent.address(to));
+        prop_assert_eq!((event.source, event.destination), ends);
+        if allowed && !matches!(sent.protocol, TCP | UDP | ICMP | ICMPV6) {
+            tracked.insert((sent.protocol, sent.to, sent.six));
         }
         if allowed {
             let later = without_rules(scene, &groups, sent);
-            flows.push((frame(scene.sender.0, to, sent, number as u16), later));
+            // ICMP that asks nothing is never tracked.
+            let [kind, _] = sent.port.to_be_bytes();
+            let asks = match sent.protocol {
+                ICMP => matches!(kind, 0 | 8 | 13),
+                ICMPV6 => matches!(kind, 128 | 129),
+                _ => true,
+            };
+            if asks {
+                flows.push((frame(scene.sender.0, to, sent, number as u16), later));
+            }
         }
         bench.judged += 1;
-        *bench.seen.entry(reason).or_default() += 1;
+        *bench.seen.entry((reason, sent.six)).or_default() += 1;
     }
     for number in 0..groups.len() {
         bench.fabric.put_group(vpc, group(number, &[]), bench.clock).expect("put group");
@@ -346,9 +397,7 @@ fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
     for (frame, later) in flows {
         let (_, events) = bench.send(&frame);
         let seen = events.first().map_or(Reason::Allowed, |event| event.reason);
-        // ICMP that asks nothing is never tracked.
-        let icmp_error = frame[23] == ICMP && !matches!(frame[34], 0 | 8 | 13);
-        prop_assert_eq!(seen, if icmp_error { seen } else { later }, "{:?}", frame);
+        prop_assert_eq!(seen, later, "{:?}", frame);
         bench.outlived[usize::from(later == Reason::Allowed)] += 1;
     }
     for key in receivers.into_iter().chain([sender]) {
@@ -363,7 +412,7 @@ fn agrees(bench: &mut Bench, scene: &Scene) -> Result<(), TestCaseError> {
 #[test]
 fn ebpf_judges_like_the_plain_function() {
     let bench = RefCell::new(Bench::new());
-    let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 120, failure_persistence: None, ..Config::default() };
     let start = Instant::now();
     let result =
         TestRunner::new(config).run(&scene(60), |scene| agrees(&mut bench.borrow_mut(), &scene));
@@ -375,8 +424,10 @@ fn ebpf_judges_like_the_plain_function() {
     assert!(bench.outlived.iter().all(|flows| *flows >= 20), "both: {:?}", bench.outlived);
     assert!(bench.judged >= 5_000, "enough packets were judged: {}", bench.judged);
     for reason in [Reason::Allowed, Reason::EgressGroups, Reason::IngressGroups] {
-        let seen = bench.seen.get(&reason).copied().unwrap_or(0);
-        assert!(seen >= 300, "every outcome is common: {reason} {seen}");
+        for six in [false, true] {
+            let seen = bench.seen.get(&(reason, six)).copied().unwrap_or(0);
+            assert!(seen >= 150, "every outcome is common: {reason} {six} {seen}");
+        }
     }
 }
 
@@ -398,9 +449,9 @@ fn the_last_of_a_thousand_rules_decides() {
         groups,
         sender: ends(1, 0),
         receivers: vec![ends(2, 1)],
-        packets: packets.map(|port| Sent { protocol: TCP, port, to: 0 }).to_vec(),
+        packets: packets.map(|port| Sent { protocol: TCP, port, to: 0, six: false }).to_vec(),
     };
     agrees(&mut bench, &scene).expect("agrees");
-    assert_eq!(bench.seen[&Reason::Allowed], 5);
-    assert_eq!(bench.seen[&Reason::IngressGroups], 3);
+    assert_eq!(bench.seen[&(Reason::Allowed, false)], 5);
+    assert_eq!(bench.seen[&(Reason::IngressGroups, false)], 3);
 }

@@ -29,6 +29,9 @@
 #define HR_TIMEOUT_FRAGMENT HR_TICKS(30)
 
 #define HR_ICMP_UNTRACKED 0xff
+#define HR_ICMP_ECHO 8
+#define HR_ICMPV6_ECHO 128
+#define HR_ICMPV6_ECHO_REPLY 129
 
 static __always_inline __u32 hr_flow_now(void)
 {
@@ -63,14 +66,35 @@ static __always_inline __u8 hr_flow_icmp_request(__u8 type, __u32 *is_reply)
 	return HR_ICMP_UNTRACKED;
 }
 
-/* Fills `key` for a packet from `a` to `b`; returns the sender's side. */
+/* Of ICMPv6 (RFC 4443) only echoes are; they are called what they are in ICMP. */
+static __always_inline __u8 hr_flow_icmpv6_request(__u8 type, __u32 *is_reply)
+{
+	*is_reply = type == HR_ICMPV6_ECHO_REPLY;
+	return type == HR_ICMPV6_ECHO || *is_reply ? HR_ICMP_ECHO : HR_ICMP_UNTRACKED;
+}
+
+/* How the addresses of an IPv6 packet are ordered whose last words are equal: as by strcmp. */
+static __always_inline int hr_flow_order(const struct hr_ipv6 *ip)
+{
+	const __be32 *a = ip->source, *b = ip->destination;
+	__u64 high_a = (__u64)a[0] << 32 | a[1], high_b = (__u64)b[0] << 32 | b[1];
+
+	if (high_a != high_b)
+		return high_a > high_b ? 1 : -1;
+	return (a[2] > b[2]) - (a[2] < b[2]);
+}
+
+/* Fills `key` for a packet from `a` to `b`, whose `order` is hr_flow_order's or 0; returns the
+ * sender's side. */
 static __always_inline __u32 hr_flow_normalise(struct hr_flow_key *key, const struct hr_flow_end *a,
-					       const struct hr_flow_end *b)
+					       const struct hr_flow_end *b, int order)
 {
 	__u32 side = 0;
 
 	if (a->address != b->address)
 		side = a->address > b->address;
+	else if (order)
+		side = order > 0;
 	else if (a->port != b->port)
 		side = a->port > b->port;
 	else
@@ -86,23 +110,36 @@ static __always_inline __u32 hr_flow_normalise(struct hr_flow_key *key, const st
 	return side;
 }
 
-/* The key of the flow that `p` belongs to, and the sender's side; false: it is not tracked. */
-static __always_inline int hr_flow_key_of(struct hr_flow_key *key, const struct hr_packet *p,
-					  __u32 from, __u32 to, __u32 *side)
+static __always_inline int hr_flow_is_icmp(const struct hr_packet *p, const struct hr_ipv6 *ip)
 {
+	return p->protocol == (ip ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+/* The key of the flow that `p` belongs to, and the sender's side; false: it is not tracked. For IPv6
+ * the key is the start of a struct hr_flow_key_v6. */
+static __always_inline int hr_flow_key_of(struct hr_flow_key *key, const struct hr_packet *p,
+					  const struct hr_ipv6 *ip, __u32 from, __u32 to,
+					  __u32 *side)
+{
+	struct hr_flow_key_v6 *whole = (struct hr_flow_key_v6 *)key;
 	struct hr_flow_end a = { from, p->source, p->source_port };
 	struct hr_flow_end b = { to, p->destination, p->destination_port };
 	__u32 is_reply = 0;
 	__u8 request = 0;
 
-	if (p->protocol == IPPROTO_ICMP) {
-		request = hr_flow_icmp_request(p->destination_port >> 8, &is_reply);
+	if (hr_flow_is_icmp(p, ip)) {
+		request = ip ? hr_flow_icmpv6_request(p->destination_port >> 8, &is_reply)
+			     : hr_flow_icmp_request(p->destination_port >> 8, &is_reply);
 		a.port = p->icmp_id;
 		b.port = p->icmp_id;
 	}
-	*side = hr_flow_normalise(key, &a, &b);
+	*side = hr_flow_normalise(key, &a, &b, ip ? hr_flow_order(ip) : 0);
+	for (int n = 0; ip && n < 3; n++) {
+		whole->high[0][n] = *side ? ip->destination[n] : ip->source[n];
+		whole->high[1][n] = *side ? ip->source[n] : ip->destination[n];
+	}
 	key->protocol = p->protocol;
-	if (p->protocol == IPPROTO_ICMP)
+	if (hr_flow_is_icmp(p, ip))
 		key->query = request << 1 | ((*side ^ is_reply) & 1);
 	return request != HR_ICMP_UNTRACKED;
 }
@@ -129,6 +166,7 @@ static __always_inline __u32 hr_flow_timeout(__u8 protocol, __u32 state,
 	case IPPROTO_UDP:
 		return hr_flow_idle(a, b, state & HR_FLOW_REPLIED ? HR_IDLE_STREAM : HR_IDLE_UDP);
 	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
 		return HR_TIMEOUT_ICMP;
 	}
 	return HR_TIMEOUT_OTHER;
@@ -211,8 +249,32 @@ static __always_inline int hr_flow_is_icmp_error(const struct hr_packet *p)
 	__u8 type = p->destination_port >> 8;
 
 	/* Unreachable, source quench, time exceeded, parameter problem (RFC 792); not redirects,
-	 * which a VPC has no use for. */
+	 * which a VPC has no use for. Unreachable, too big, time exceeded, parameter problem (RFC
+	 * 4443). */
+	if (p->protocol == IPPROTO_ICMPV6 && p->ethertype == ETH_P_IPV6)
+		return type >= 1 && type <= 4;
 	return p->protocol == IPPROTO_ICMP && (type == 3 || type == 4 || type == 11 || type == 12);
+}
+
+/* What of a quoted transport header names the flow. */
+static __always_inline int hr_flow_quoted_ports(struct __sk_buff *skb, struct hr_packet *quoted,
+						const struct hr_ipv6 *ip)
+{
+	struct hr_icmp icmp;
+	__be16 pair[2];
+
+	if (hr_flow_is_icmp(quoted, ip)) {
+		if (bpf_skb_load_bytes(skb, quoted->l4, &icmp, sizeof(icmp)) < 0)
+			return 0;
+		quoted->destination_port = (__u16)icmp.type << 8 | icmp.code;
+		quoted->icmp_id = bpf_ntohs(icmp.id);
+	} else if (quoted->protocol == IPPROTO_TCP || quoted->protocol == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, quoted->l4, pair, sizeof(pair)) < 0)
+			return 0;
+		quoted->source_port = bpf_ntohs(pair[0]);
+		quoted->destination_port = bpf_ntohs(pair[1]);
+	}
+	return 1;
 }
 
 /* The packet an ICMP error quotes: IPv4 header and 8 bytes (RFC 792). */
@@ -220,32 +282,37 @@ static __always_inline int hr_flow_quoted(struct __sk_buff *skb, const struct hr
 					  struct hr_packet *quoted)
 {
 	__u32 l3 = p->l4 + sizeof(struct hr_icmp);
-	struct hr_icmp icmp;
 	struct iphdr ip;
-	__be16 pair[2];
 
 	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) < 0 || ip.version != 4 || ip.ihl < 5)
 		return 0;
 	quoted->l4 = l3 + ip.ihl * 4;
+	quoted->source_port = 0;
+	quoted->destination_port = 0;
 	if (quoted->l4 + 8 > p->end || ip.frag_off & bpf_htons(HR_IP_OFFSET))
 		return 0;
 	quoted->source = ip.saddr;
 	quoted->destination = ip.daddr;
 	quoted->protocol = ip.protocol;
-	quoted->source_port = 0;
-	quoted->destination_port = 0;
-	if (ip.protocol == IPPROTO_ICMP) {
-		if (bpf_skb_load_bytes(skb, quoted->l4, &icmp, sizeof(icmp)) < 0)
-			return 0;
-		quoted->destination_port = (__u16)icmp.type << 8 | icmp.code;
-		quoted->icmp_id = bpf_ntohs(icmp.id);
-	} else if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP) {
-		if (bpf_skb_load_bytes(skb, quoted->l4, pair, sizeof(pair)) < 0)
-			return 0;
-		quoted->source_port = bpf_ntohs(pair[0]);
-		quoted->destination_port = bpf_ntohs(pair[1]);
-	}
-	return 1;
+	return hr_flow_quoted_ports(skb, quoted, 0);
+}
+
+/* The packet an ICMPv6 error quotes: as much of it as fits (RFC 4443, 2.4). */
+static __always_inline int hr_flow_quoted_v6(struct __sk_buff *skb, const struct hr_packet *p,
+					     struct hr_packet *quoted, struct hr_six *six)
+{
+	struct hr_ipv6_header *ip = &six->header;
+
+	quoted->ethertype = p->ethertype;
+	quoted->l3 = p->l4 + sizeof(struct hr_icmp);
+	quoted->end = p->end;
+	if (quoted->l3 + sizeof(*ip) > p->end ||
+	    bpf_skb_load_bytes(skb, quoted->l3, ip, sizeof(*ip)) < 0 || ip->version >> 4 != 6)
+		return 0;
+	if (hr_parse_ipv6_headers(skb, quoted, &six->quoted, ip) || quoted->fragment ||
+	    quoted->l4 + 8 > p->end)
+		return 0;
+	return hr_flow_quoted_ports(skb, quoted, &six->quoted);
 }
 
 static __always_inline void hr_fragment_key_of(struct hr_fragment_key *key,
@@ -260,23 +327,44 @@ static __always_inline void hr_fragment_key_of(struct hr_fragment_key *key,
 	key->pad = 0;
 }
 
-static __always_inline void hr_fragment_remember(const struct hr_packet *p, __u32 from, __u32 to,
-						 __u32 now)
+/* The same for IPv6, where the identification belongs to the addresses alone (RFC 8200, 4.5). */
+static __always_inline void hr_fragment_key_of_v6(struct hr_fragment_key_v6 *key,
+						  const struct hr_ipv6 *ip, __u32 from, __u32 to)
+{
+	key->from = from;
+	key->to = to;
+	__builtin_memcpy(key->source, ip->source, sizeof(key->source));
+	__builtin_memcpy(key->destination, ip->destination, sizeof(key->destination));
+	key->id = ip->id;
+}
+
+static __always_inline void hr_fragment_remember(const struct hr_packet *p, struct hr_six *six,
+						 __u32 from, __u32 to, __u32 now)
 {
 	struct hr_fragment_key key;
 	__u32 expires = now + HR_TIMEOUT_FRAGMENT;
 
+	if (six) {
+		hr_fragment_key_of_v6(&six->fragment, &six->ip, from, to);
+		bpf_map_update_elem(&fragments_v6, &six->fragment, &expires, BPF_ANY);
+		return;
+	}
 	hr_fragment_key_of(&key, p, from, to);
 	bpf_map_update_elem(&fragments, &key, &expires, BPF_ANY);
 }
 
-static __always_inline int hr_fragment_passes(const struct hr_packet *p, __u32 from, __u32 to,
-					      __u32 now)
+static __always_inline int hr_fragment_passes(const struct hr_packet *p, struct hr_six *six,
+					      __u32 from, __u32 to, __u32 now)
 {
 	struct hr_fragment_key key;
 	__u32 *expires;
 
-	hr_fragment_key_of(&key, p, from, to);
-	expires = bpf_map_lookup_elem(&fragments, &key);
+	if (six) {
+		hr_fragment_key_of_v6(&six->fragment, &six->ip, from, to);
+		expires = bpf_map_lookup_elem(&fragments_v6, &six->fragment);
+	} else {
+		hr_fragment_key_of(&key, p, from, to);
+		expires = bpf_map_lookup_elem(&fragments, &key);
+	}
 	return expires && (__s32)(*expires - now) > 0;
 }

@@ -1,4 +1,5 @@
-/* Who sent a frame, who gets it, and how it leaves; ARP, which the VPC answers by itself. */
+/* Who sent a frame, who gets it, and how it leaves; ARP, which the VPC answers by itself (neighbour.h:
+ * the same for IPv6). */
 #pragma once
 
 /* Both must be aligned to 2. */
@@ -49,6 +50,20 @@ static __always_inline __u32 hr_address_owner(__u32 vpc, __be32 address, __u32 *
 	return owner;
 }
 
+/* The same for an IPv6 address. */
+static __always_inline __u32 hr_address_owner_v6(struct hr_six *six, __u32 vpc,
+						 const __be32 *address, __u32 *since)
+{
+	const struct hr_address_v6 *found;
+
+	hr_prefix_key_fill(&six->prefix, vpc, address);
+	found = bpf_map_lookup_elem(&addresses_v6, &six->prefix);
+	if (!found)
+		return 0;
+	*since = found->since;
+	return found->interface;
+}
+
 /* The sender by port and tag, or 0. */
 static __always_inline const struct hr_interface *
 hr_forward_sender(struct __sk_buff *skb, const struct hr_port *port, const struct hr_packet *p,
@@ -76,6 +91,14 @@ static __always_inline int hr_forward_is_service(__be32 address)
 	       address == bpf_htonl(0xa9fea9fa);
 }
 
+/* The same in IPv6: fd00:ec2::254 metadata, ::253 DNS. */
+static __always_inline int hr_forward_is_service_v6(const __be32 *address)
+{
+	if ((address[0] ^ bpf_htonl(0xfd000ec2)) | address[1] | address[2])
+		return 0;
+	return address[3] == bpf_htonl(0x254) || address[3] == bpf_htonl(0x253);
+}
+
 /* Class D and E, limited broadcast, and the broadcast address of the sender's subnet. */
 static __always_inline int hr_forward_is_multicast(const struct hr_interface *from,
 						   const struct hr_packet *p)
@@ -83,6 +106,20 @@ static __always_inline int hr_forward_is_multicast(const struct hr_interface *fr
 	return p->destination_mac[0] & 1 || (p->destination & bpf_htonl(0xe0000000)) ==
 						    bpf_htonl(0xe0000000) ||
 	       p->destination == (from->subnet | ~from->mask);
+}
+
+static __always_inline int hr_forward_is_multicast_v6(const struct hr_packet *p,
+						      const __be32 *destination)
+{
+	return p->destination_mac[0] & 1 ||
+	       (*destination & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+}
+
+/* Link-local, fe80::/10, or none. */
+static __always_inline int hr_forward_is_local(const __be32 *address)
+{
+	return (address[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ||
+	       !(address[0] | address[1] | address[2] | address[3]);
 }
 
 static __always_inline void hr_forward_macs(struct __sk_buff *skb, const __u8 *to, const __u8 *from)

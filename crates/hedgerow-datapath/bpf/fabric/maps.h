@@ -12,7 +12,7 @@
 #define HR_INGRESS 0
 #define HR_EGRESS 1
 #define HR_NO_RULE 0xffff
-#define HR_RULE_WORDS 16 /* at most 1,024 rules per interface and direction */
+#define HR_RULE_WORDS 32 /* at most 1,024 rules per interface, direction and family */
 
 /* ifindex in the fabric's namespace → who is plugged in there. */
 struct hr_port {
@@ -192,15 +192,15 @@ struct {
 /* Compiled rules of a combination. */
 struct hr_set {
 	__u32 id;	 /* never reused: names the rule list in events */
-	__u32 tables[6]; /* [direction * 3 + (TCP 0, UDP 1, ICMP 2)] → port_tables */
+	__u32 tables[8]; /* [direction * 4 + (TCP 0, UDP 1, ICMP 2, ICMPv6 3)] → port_tables */
 	__u32 others[2]; /* [direction] → port_blocks, indexed by protocol number */
 	__u32 words[2];	 /* [direction]: words of the bit vectors that are in use */
 	__u32 denies[2]; /* [direction] → rule_bits: the rules that deny; groups have none */
-	/* [direction * 2 + (TCP 0, UDP 1)] → rule_bits: the rules whose flows are not tracked, being
-	 * for everybody while the other direction lets every answer pass. */
-	__u32 open[4];
+	/* [IPv6 * 4 + direction * 2 + (TCP 0, UDP 1)] → rule_bits: the rules whose flows are not
+	 * tracked, being for everybody while the other direction lets every answer pass. */
+	__u32 open[8];
 };
-_Static_assert(sizeof(struct hr_set) == 68, "layout.rs");
+_Static_assert(sizeof(struct hr_set) == 92, "layout.rs");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -334,7 +334,7 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
-/* A drop, or an accepted new flow. */
+/* A drop, or an accepted new flow. Of IPv6 it is the start of a struct hr_event_v6. */
 struct hr_event {
 	__u64 time; /* nanoseconds of CLOCK_MONOTONIC */
 	__u32 vpc;
@@ -352,6 +352,13 @@ struct hr_event {
 	__u8 pad[6];
 };
 _Static_assert(sizeof(struct hr_event) == 56, "layout.rs");
+
+struct hr_event_v6 {
+	struct hr_event event;
+	__be32 source[4]; /* whole, as the next */
+	__be32 destination[4];
+};
+_Static_assert(sizeof(struct hr_event_v6) == 88, "layout.rs");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

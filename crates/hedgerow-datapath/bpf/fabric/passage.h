@@ -20,6 +20,7 @@ struct hr_passage {
 	__u32 sets[2];
 	__u16 rules[2];
 	__u32 open; /* HR_FLOW_OPEN << side: gates that do not track the flow */
+	__u32 internal; /* the VPC's own business, as ARP is: no verdict */
 	int action; /* of a frame that is not dropped for a reason */
 };
 
@@ -31,18 +32,19 @@ static __always_inline void hr_count(__u32 reason)
 		*packets += 1;
 }
 
-static __noinline int hr_report(const struct hr_passage *x, __u32 reason, __u32 bytes)
+static __always_inline int hr_report_lost(void)
 {
-	struct hr_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	__u32 zero = 0;
-	__u64 *count;
+	__u64 *count = bpf_map_lookup_elem(&lost, &zero);
 
-	if (!event) {
-		count = bpf_map_lookup_elem(&lost, &zero);
-		if (count)
-			*count += 1;
-		return 0;
-	}
+	if (count)
+		*count += 1;
+	return 0;
+}
+
+static __always_inline void hr_report_fill(struct hr_event *event, const struct hr_passage *x,
+					   __u32 reason, __u32 bytes)
+{
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time = bpf_ktime_get_ns();
 	event->vpc = x->vpc;
@@ -59,6 +61,36 @@ static __noinline int hr_report(const struct hr_passage *x, __u32 reason, __u32 
 	event->destination_port = x->packet.destination_port;
 	event->protocol = x->packet.protocol;
 	event->reason = reason;
+}
+
+static __noinline int hr_report(const struct hr_passage *x, __u32 reason, __u32 bytes)
+{
+	struct hr_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event)
+		return hr_report_lost();
+	hr_report_fill(event, x, reason, bytes);
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+/* The same for a packet of IPv6, whose addresses are in the map six. */
+static __noinline int hr_report_v6(const struct hr_passage *x, __u32 reason, __u32 bytes)
+{
+	struct hr_event_v6 *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	const struct hr_six *packet;
+	__u32 zero = 0;
+
+	if (!event)
+		return hr_report_lost();
+	hr_report_fill(&event->event, x, reason, bytes);
+	__builtin_memset(event->source, 0, sizeof(event->source) + sizeof(event->destination));
+	packet = bpf_map_lookup_elem(&six, &zero);
+	if (packet) {
+		__builtin_memcpy(event->source, packet->ip.source, sizeof(event->source));
+		__builtin_memcpy(event->destination, packet->ip.destination,
+				 sizeof(event->destination));
+	}
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

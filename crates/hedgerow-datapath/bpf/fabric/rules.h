@@ -4,6 +4,8 @@
  * rule order of core::sg::judge, so that both name the same rule. */
 #pragma once
 
+#define HR_TRAFFIC_V6 0x01000000 /* see hr_rules_judge */
+
 /* Position of the lowest set bit. clang-16's BPF backend crashes on __builtin_ctzll, hence the
  * de Bruijn multiplication (Leiserson, Prokop, Randall: "Using de Bruijn Sequences to Index a 1 in
  * a Computer Word", 1998). */
@@ -30,13 +32,16 @@ static __always_inline struct hr_bits *hr_rules_ports(const struct hr_set *set, 
 
 	switch (protocol) {
 	case IPPROTO_TCP:
-		at = set->tables[direction ? 3 : 0];
+		at = set->tables[direction ? 4 : 0];
 		break;
 	case IPPROTO_UDP:
-		at = set->tables[direction ? 4 : 1];
+		at = set->tables[direction ? 5 : 1];
 		break;
 	case IPPROTO_ICMP:
-		at = set->tables[direction ? 5 : 2];
+		at = set->tables[direction ? 6 : 2];
+		break;
+	case IPPROTO_ICMPV6:
+		at = set->tables[direction ? 7 : 3];
 		break;
 	default:
 		at = set->others[direction ? 1 : 0];
@@ -59,13 +64,31 @@ static __always_inline struct hr_bits *hr_rules_ports(const struct hr_set *set, 
 
 /* → bits of the rules that open `direction` to everybody for the protocol; 0: there are none. */
 static __always_inline __u32 hr_rules_open(const struct hr_set *set, __u32 direction,
-					   __u32 protocol)
+					   __u32 traffic)
 {
-	if (protocol == IPPROTO_TCP)
-		return set->open[direction ? 2 : 0];
-	if (protocol == IPPROTO_UDP)
-		return set->open[direction ? 3 : 1];
-	return 0;
+	__u32 protocol = traffic >> 16 & 0xff;
+	__u32 at = (traffic & HR_TRAFFIC_V6 ? 4 : 0) + (direction ? 2 : 0);
+
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+		return 0;
+	return set->open[(at + (protocol == IPPROTO_UDP)) & 7];
+}
+
+/* → bits of the rules whose prefix holds the packet's address at the other end. */
+static __always_inline const __u32 *hr_rules_prefix(__u32 gate, __u32 traffic, __be32 peer)
+{
+	struct hr_prefix_key prefix = { .prefixlen = 64, .gate = gate, .address = peer };
+	struct hr_six *packet;
+	__u32 zero = 0;
+
+	if (!(traffic & HR_TRAFFIC_V6))
+		return bpf_map_lookup_elem(&prefixes, &prefix);
+	packet = bpf_map_lookup_elem(&six, &zero);
+	if (!packet)
+		return 0;
+	hr_prefix_key_fill(&packet->prefix, gate,
+			   gate & 1 ? packet->ip.destination : packet->ip.source);
+	return bpf_map_lookup_elem(&prefixes_v6, &packet->prefix);
 }
 
 static __always_inline int hr_rules_denied(const struct hr_set *set, __u32 direction, __u32 rule)
@@ -83,36 +106,35 @@ static __always_inline int hr_rules_denied(const struct hr_set *set, __u32 direc
 #define HR_RULES_OPEN 0x20000
 
 /* What the rules `combination` say of a packet in `direction`. `traffic` is protocol << 16 | port
- * (see hr_packet.destination_port), `peer` the address at the other end in network order,
- * `peer_combination` its groups or 0. Returns set id << 32 | rule number or HR_NO_RULE; with
+ * (see hr_packet.destination_port), `peer` the address at the other end in network order, or for IPv6
+ * with HR_TRAFFIC_V6 what is in the map six; `peer_combination` its groups or 0. Returns set id << 32 | rule number or HR_NO_RULE; with
  * HR_RULES_DENIED if that rule denies, HR_RULES_OPEN if a flow it starts is not to be tracked.
  * A global function: verified once, not once per call. */
 __attribute__((noinline)) __u64 hr_rules_judge(__u32 combination, __u32 direction, __u32 traffic,
 					       __u32 peer, __u32 peer_combination)
 {
-	struct hr_prefix_key prefix = { .prefixlen = 64, .address = peer };
 	struct hr_group_key group = { .combination = peer_combination };
 	const struct hr_bits *by_port, *by_prefix, *by_group, *open;
-	__u32 none = 0, *found, slot, words, opens;
+	__u32 none = 0, slot, words, opens;
+	const __u32 *found;
 	const struct hr_set *set;
 	__u64 verdict = 0;
 
 	found = bpf_map_lookup_elem(&combination_sets, &combination);
 	if (!found)
 		return HR_NO_RULE;
-	slot = *(volatile __u32 *)found;
+	slot = *(volatile const __u32 *)found;
 	set = bpf_map_lookup_elem(&sets, &slot);
 	if (!set)
 		return HR_NO_RULE;
 	words = set->words[direction ? 1 : 0];
-	prefix.gate = slot << 1 | direction;
-	group.gate = prefix.gate;
-	by_port = hr_rules_ports(set, direction, traffic >> 16, traffic & 0xffff);
-	found = bpf_map_lookup_elem(&prefixes, &prefix);
+	group.gate = slot << 1 | direction;
+	by_port = hr_rules_ports(set, direction, traffic >> 16 & 0xff, traffic & 0xffff);
+	found = hr_rules_prefix(group.gate, traffic, peer);
 	by_prefix = bpf_map_lookup_elem(&rule_bits, found ? found : &none);
 	found = bpf_map_lookup_elem(&group_peers, &group);
 	by_group = bpf_map_lookup_elem(&rule_bits, found ? found : &none);
-	opens = hr_rules_open(set, direction, traffic >> 16);
+	opens = hr_rules_open(set, direction, traffic);
 	open = bpf_map_lookup_elem(&rule_bits, &opens);
 	if (!by_port || !by_prefix || !by_group || !open)
 		return (__u64)set->id << 32 | HR_NO_RULE;
@@ -136,11 +158,17 @@ __attribute__((noinline)) __u64 hr_rules_judge(__u32 combination, __u32 directio
 	return verdict ? verdict : (__u64)set->id << 32 | HR_NO_RULE;
 }
 
+static __always_inline __u32 hr_rules_traffic(const struct hr_packet *p, const struct hr_six *six)
+{
+	return (__u32)p->protocol << 16 | p->destination_port | (six ? HR_TRAFFIC_V6 : 0);
+}
+
 /* Whether a network ACL lets the packet pass. */
 static __always_inline int hr_rules_acl_passes(__u32 acl, __u32 direction,
-					       const struct hr_packet *p, __be32 peer)
+					       const struct hr_packet *p,
+					       const struct hr_six *six, __be32 peer)
 {
-	__u32 traffic = (__u32)p->protocol << 16 | p->destination_port;
+	__u32 traffic = hr_rules_traffic(p, six);
 	__u64 verdict = hr_rules_judge(acl, direction, traffic, peer, 0);
 
 	return (__u16)verdict != HR_NO_RULE && !(verdict & HR_RULES_DENIED);

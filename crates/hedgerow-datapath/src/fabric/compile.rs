@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hedgerow_core::acl::Entry;
 use hedgerow_core::sg::{
-    Direction, Group, GroupId, ICMP, ICMPV6, Ipv4Prefix, Peer, Rule, RuleId, TCP, Traffic, UDP,
+    Direction, Group, GroupId, ICMP, ICMPV6, IpPrefix, Ipv4Prefix, Ipv6Prefix, Peer, Rule, RuleId,
+    TCP, Traffic, UDP,
 };
 
 use super::layout::{Bits, Block, RULE_WORDS};
@@ -47,21 +48,21 @@ pub struct Gate {
     pub bits: Vec<Bits>,
     /// Distinct blocks; entries are positions in `bits`.
     pub blocks: Vec<Block>,
-    /// TCP, UDP, ICMP; entries are positions in `blocks`.
-    pub tables: [Block; 3],
+    /// TCP, UDP, ICMP, ICMPv6; entries are positions in `blocks`.
+    pub tables: [Block; 4],
     /// Position in `blocks` of the block indexed by protocol number.
     pub others: u16,
     /// Peer prefixes, each with the bits of all rules whose prefix covers it.
-    pub prefixes: Vec<(Ipv4Prefix, Bits)>,
+    pub prefixes: Vec<(IpPrefix, Bits)>,
     /// Peer groups.
     pub groups: BTreeMap<GroupId, Bits>,
     /// Rules that deny: none but in network ACLs.
     pub denies: Bits,
     /// Of rules for everybody.
     pub open: Bits,
-    /// Whether every packet of TCP, of UDP passes, whoever is at the other end: then all answers
-    /// to the other direction's flows do.
-    pub answers: [bool; 2],
+    /// Whether every packet of TCP, of UDP passes, whoever is at the other end, in IPv4 and then in
+    /// IPv6: then all answers to the other direction's flows do.
+    pub answers: [bool; 4],
 }
 
 impl Gate {
@@ -114,14 +115,16 @@ fn compile_rules(rules: &[&Rule], direction: Direction) -> Result<Gate, TooManyR
         return Err(TooManyRules { count: rules.len(), direction });
     }
     let mut open = Bits::NONE;
-    let for_all = |rule: &Rule| rule.peer == Peer::V4(Ipv4Prefix::ANY);
-    for (number, _) in rules.iter().enumerate().filter(|(_, rule)| for_all(rule)) {
+    let everybody = [Peer::V4(Ipv4Prefix::ANY), Peer::V6(Ipv6Prefix::ANY)];
+    for (number, _) in rules.iter().enumerate().filter(|(_, rule)| everybody.contains(&rule.peer)) {
         open.insert(number);
     }
-    let answers = [TCP, UDP]
-        .map(|protocol| rules.iter().any(|rule| for_all(rule) && rule.traffic.is_all_of(protocol)));
+    let [v4, v6] = everybody;
+    let answers = [(&v4, TCP), (&v4, UDP), (&v6, TCP), (&v6, UDP)].map(|(peer, protocol)| {
+        rules.iter().any(|rule| rule.peer == *peer && rule.traffic.is_all_of(protocol))
+    });
     let mut shared = Shared::default();
-    let tables = [TCP, UDP, ICMP].map(|protocol| port_table(rules, protocol, &mut shared));
+    let tables = [TCP, UDP, ICMP, ICMPV6].map(|protocol| port_table(rules, protocol, &mut shared));
     let others = std::array::from_fn(|protocol| {
         let mut bits = Bits::NONE;
         for (number, rule) in rules.iter().enumerate() {
@@ -261,15 +264,15 @@ fn port_table(rules: &[&Rule], protocol: u8, shared: &mut Shared) -> Block {
 }
 
 /// Distinct peer prefixes, each with the bits of all that cover it.
-fn prefixes(rules: &[&Rule]) -> Vec<(Ipv4Prefix, Bits)> {
-    // Ordered by address, then length: what covers a prefix comes before it.
-    let mut own: BTreeMap<Ipv4Prefix, Bits> = BTreeMap::new();
+fn prefixes(rules: &[&Rule]) -> Vec<(IpPrefix, Bits)> {
+    // Ordered by family, address, then length: what covers a prefix comes before it.
+    let mut own: BTreeMap<IpPrefix, Bits> = BTreeMap::new();
     for (number, rule) in rules.iter().enumerate() {
-        if let Peer::V4(prefix) = &rule.peer {
-            own.entry(*prefix).or_insert(Bits::NONE).insert(number);
+        if let Some(prefix) = rule.peer.prefix() {
+            own.entry(prefix).or_insert(Bits::NONE).insert(number);
         }
     }
-    let mut covering: Vec<(Ipv4Prefix, Bits)> = Vec::new();
+    let mut covering: Vec<(IpPrefix, Bits)> = Vec::new();
     own.into_iter()
         .map(|(prefix, bits)| {
             while covering.last().is_some_and(|(wider, _)| !wider.covers(&prefix)) {

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use aya::maps::{MapData, RingBuf};
 use hedgerow_core::reason::Reason;
 
-use super::layout::{EventRecord, NO_RULE};
+use super::layout::{EventRecord, EventRecordV6, NO_RULE};
 
 /// Which compiled rules a gate consulted, and which of them decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +28,13 @@ pub struct Event {
     pub from: Option<u32>,
     /// The receiver's interface key.
     pub to: Option<u32>,
-    /// Source address; unspecified before it was known.
+    /// Source address; 0.0.0.0 before it was known.
     pub source: IpAddr,
     /// Destination address; as `source`.
     pub destination: IpAddr,
     /// Source port of TCP and UDP.
     pub source_port: u16,
-    /// Destination port of TCP and UDP; ICMP: type << 8 | code.
+    /// Destination port of TCP and UDP; ICMP and ICMPv6: type << 8 | code.
     pub destination_port: u16,
     /// IANA protocol number.
     pub protocol: u8,
@@ -51,7 +51,17 @@ pub struct Event {
 impl Event {
     /// Decodes a ring-buffer record; `None` if it is not one of this build's.
     pub fn read(bytes: &[u8]) -> Option<Event> {
-        let record: EventRecord = bytemuck::try_pod_read_unaligned(bytes).ok()?;
+        let (record, addresses) = match bytemuck::try_pod_read_unaligned::<EventRecordV6>(bytes) {
+            Ok(EventRecordV6 { event, source, destination }) => {
+                (event, [source, destination].map(|address| IpAddr::V6(address.into())))
+            }
+            Err(_) => {
+                let record: EventRecord = bytemuck::try_pod_read_unaligned(bytes).ok()?;
+                let addresses = [record.source, record.destination];
+                (record, addresses.map(|word| Ipv4Addr::from_bits(u32::from_be(word)).into()))
+            }
+        };
+        let [source, destination] = addresses;
         let key = |key: u32| (key != 0).then_some(key);
         let consulted = |direction: usize| {
             let rule = record.rules[direction];
@@ -64,8 +74,8 @@ impl Event {
             vpc: record.vpc,
             from: key(record.from),
             to: key(record.to),
-            source: Ipv4Addr::from_bits(u32::from_be(record.source)).into(),
-            destination: Ipv4Addr::from_bits(u32::from_be(record.destination)).into(),
+            source,
+            destination,
             source_port: record.source_port,
             destination_port: record.destination_port,
             protocol: record.protocol,

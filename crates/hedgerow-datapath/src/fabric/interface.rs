@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use hedgerow_core::sg::{GroupId, Ipv4Prefix, Ipv6Prefix};
+use hedgerow_core::sg::{GroupId, IpPrefix, Ipv4Prefix, Ipv6Prefix};
 
 use super::layout::{InterfaceRecord, UNTAGGED, VlanKey};
 
@@ -63,10 +63,9 @@ pub struct Interface {
     pub key: u32,
     /// VPC key.
     pub vpc: u32,
-    /// The subnet's IPv4 block; the router is at base + 1.
+    /// The subnet's IPv4 block, which tells it from others; the router is at base + 1, and at
+    /// [`ROUTER_LINK_LOCAL`](super::ROUTER_LINK_LOCAL).
     pub subnet: Ipv4Prefix,
-    /// The subnet's IPv6 block; the router is at [`ROUTER_LINK_LOCAL`](super::ROUTER_LINK_LOCAL).
-    pub subnet_v6: Option<Ipv6Prefix>,
     /// MAC address.
     pub mac: [u8; 6],
     /// Private IPv4 addresses, those of delegated prefixes one by one, and IPv6 addresses.
@@ -87,6 +86,15 @@ pub struct Interface {
     pub place: Place,
     /// What it stands for.
     pub kind: Kind,
+}
+
+impl Interface {
+    /// All addresses that are the interface's.
+    pub(super) fn holds(&self) -> impl Iterator<Item = IpPrefix> + use<'_> {
+        let one = |address: &IpAddr| IpPrefix::new(*address, u8::MAX);
+        let delegated = self.prefixes_v6.iter().copied().map(IpPrefix::V6);
+        self.addresses.iter().map(one).chain(delegated)
+    }
 }
 
 /// Idle timeouts of tracked flows, in seconds; of a flow's two ends the shorter one counts.
@@ -121,7 +129,7 @@ pub(super) struct Known {
     pub(super) routes: u32,
     pub(super) acl: u32,
     /// Since which generation it has each of its addresses.
-    pub(super) since: HashMap<IpAddr, u32>,
+    pub(super) since: HashMap<IpPrefix, u32>,
 }
 
 impl Known {

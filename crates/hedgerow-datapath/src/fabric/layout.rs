@@ -3,8 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Words of a rule bit vector: at most 1,024 rules per combination and direction.
-pub const RULE_WORDS: usize = 16;
+/// Words of a rule bit vector: at most 1,024 rules per combination, direction and family.
+pub const RULE_WORDS: usize = 32;
 /// `HR_NO_RULE`: no rule decided.
 pub const NO_RULE: u16 = 0xffff;
 /// `HR_UNTAGGED`: the VLAN of frames without a tag.
@@ -61,9 +61,9 @@ twin! {
 }
 twin! {
     /// `struct hr_set`.
-    SetRecord, 68 {
-        id: u32, tables: [u32; 6], others: [u32; 2], words: [u32; 2], denies: [u32; 2],
-        open: [u32; 4],
+    SetRecord, 92 {
+        id: u32, tables: [u32; 8], others: [u32; 2], words: [u32; 2], denies: [u32; 2],
+        open: [u32; 8],
     }
 }
 twin! {
@@ -72,7 +72,7 @@ twin! {
 }
 twin! {
     /// `struct hr_bits`.
-    Bits, 128 { word: [u64; RULE_WORDS], }
+    Bits, 256 { word: [u64; RULE_WORDS], }
 }
 twin! {
     /// `struct hr_prefix_key` after its prefix length.
@@ -81,6 +81,14 @@ twin! {
 twin! {
     /// `struct hr_route_key` after its prefix length.
     RouteKey, 8 { version: u32, destination: u32, }
+}
+twin! {
+    /// `struct hr_prefix_key_v6` after its prefix length.
+    PrefixKeyV6, 20 { number: u32, address: [u8; 16], }
+}
+twin! {
+    /// `struct hr_address_v6`.
+    AddressOwnerV6, 8 { interface: u32, since: u32, }
 }
 twin! {
     /// `struct hr_group_key`.
@@ -93,6 +101,11 @@ twin! {
         sets: [u32; 2], rules: [u16; 2], source_port: u16, destination_port: u16, protocol: u8,
         reason: u8, pad: [u8; 6],
     }
+}
+
+twin! {
+    /// `struct hr_event_v6`.
+    EventRecordV6, 88 { event: EventRecord, source: [u8; 16], destination: [u8; 16], }
 }
 
 impl Bits {

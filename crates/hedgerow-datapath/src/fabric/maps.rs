@@ -5,12 +5,12 @@ use std::os::fd::AsFd;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, IterableMap, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{IpPrefix, Ipv6Prefix};
 
 use super::FabricError;
 use super::layout::{
-    AddressKey, AddressOwner, Bits, Block, GroupKey, InterfaceRecord, Nat, Port, PrefixKey, Public,
-    RouteKey, Service, SetRecord, VlanKey,
+    AddressKey, AddressOwner, AddressOwnerV6, Bits, Block, GroupKey, InterfaceRecord, Nat, Port,
+    PrefixKey, PrefixKeyV6, Public, RouteKey, Service, SetRecord, VlanKey,
 };
 use crate::sys::SharedWords;
 
@@ -99,38 +99,85 @@ fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-/// A table of prefixes that knows its name; `K` is made of a number and an address.
-pub struct PrefixTable<K: Pod> {
+/// A trie that knows its name; keys have a number before the address.
+pub struct Trie<K: Pod, V: Pod> {
     name: &'static str,
-    map: LpmTrie<MapData, K, u32>,
+    map: LpmTrie<MapData, K, V>,
+}
+
+impl<K: Pod, V: Pod> Trie<K, V> {
+    fn open(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, FabricError> {
+        let map = LpmTrie::try_from(take(ebpf, name)?).map_err(failed("open", name))?;
+        Ok(Self { name, map })
+    }
+
+    /// `len` is that of the prefix alone. Inserts or replaces.
+    fn put(&mut self, len: u8, key: K, value: V) -> Result<(), FabricError> {
+        let key = Key::new(32 + u32::from(len), key);
+        self.map.insert(&key, value, 0).map_err(failed("insert into", self.name))
+    }
+
+    /// Removes; absent is fine.
+    fn remove(&mut self, len: u8, key: K) -> Result<(), FabricError> {
+        let key = Key::new(32 + u32::from(len), key);
+        absent_is_fine(self.map.remove(&key)).map_err(failed("remove from", self.name))
+    }
+}
+
+/// The key of an IPv6 prefix with its number.
+fn long_key(number: u32, prefix: &Ipv6Prefix) -> PrefixKeyV6 {
+    PrefixKeyV6 { number, address: prefix.address.octets() }
+}
+
+impl<V: Pod> Trie<PrefixKeyV6, V> {
+    /// Inserts or replaces.
+    pub fn put_v6(&mut self, number: u32, prefix: Ipv6Prefix, value: V) -> Result<(), FabricError> {
+        self.put(prefix.len, long_key(number, &prefix), value)
+    }
+
+    /// Removes; absent is fine.
+    pub fn remove_v6(&mut self, number: u32, prefix: Ipv6Prefix) -> Result<(), FabricError> {
+        self.remove(prefix.len, long_key(number, &prefix))
+    }
+}
+
+/// A trie for each family; `K` is made of a number and an IPv4 address.
+pub struct PrefixTable<K: Pod> {
+    v4: Trie<K, u32>,
+    v6: Trie<PrefixKeyV6, u32>,
     key: fn(u32, u32) -> K,
 }
 
 impl<K: Pod> PrefixTable<K> {
     fn open(
         ebpf: &mut Ebpf,
-        name: &'static str,
+        names: [&'static str; 2],
         key: fn(u32, u32) -> K,
     ) -> Result<Self, FabricError> {
-        let map = LpmTrie::try_from(take(ebpf, name)?).map_err(failed("open", name))?;
-        Ok(Self { name, map, key })
-    }
-
-    fn key(&self, number: u32, prefix: Ipv4Prefix) -> Key<K> {
-        let address = prefix.address.to_bits().to_be();
-        Key::new(32 + u32::from(prefix.len), (self.key)(number, address))
+        let [v4, v6] = names;
+        Ok(Self { v4: Trie::open(ebpf, v4)?, v6: Trie::open(ebpf, v6)?, key })
     }
 
     /// Inserts or replaces.
-    pub fn put(&mut self, number: u32, prefix: Ipv4Prefix, value: u32) -> Result<(), FabricError> {
-        let key = self.key(number, prefix);
-        self.map.insert(&key, value, 0).map_err(failed("insert into", self.name))
+    pub fn put(&mut self, number: u32, prefix: IpPrefix, value: u32) -> Result<(), FabricError> {
+        match prefix {
+            IpPrefix::V4(prefix) => {
+                let key = (self.key)(number, prefix.address.to_bits().to_be());
+                self.v4.put(prefix.len, key, value)
+            }
+            IpPrefix::V6(prefix) => self.v6.put_v6(number, prefix, value),
+        }
     }
 
     /// Removes; absent is fine.
-    pub fn remove(&mut self, number: u32, prefix: Ipv4Prefix) -> Result<(), FabricError> {
-        let key = self.key(number, prefix);
-        absent_is_fine(self.map.remove(&key)).map_err(failed("remove from", self.name))
+    pub fn remove(&mut self, number: u32, prefix: IpPrefix) -> Result<(), FabricError> {
+        match prefix {
+            IpPrefix::V4(prefix) => {
+                let key = (self.key)(number, prefix.address.to_bits().to_be());
+                self.v4.remove(prefix.len, key)
+            }
+            IpPrefix::V6(prefix) => self.v6.remove_v6(number, prefix),
+        }
     }
 }
 
@@ -152,6 +199,8 @@ pub struct Maps {
     pub vlans: Table<VlanKey, u32>,
     /// Owners of addresses.
     pub addresses: Table<AddressKey, AddressOwner>,
+    /// Owners of IPv6 addresses and prefixes.
+    pub addresses_v6: Trie<PrefixKeyV6, AddressOwnerV6>,
     /// Public addresses and whose they are.
     pub publics: Table<u32, Public>,
     /// Private addresses that have public ones.
@@ -196,24 +245,23 @@ impl Maps {
             interface_slots: Table::open(ebpf, "interface_slots")?,
             vlans: Table::open(ebpf, "vlans")?,
             addresses: Table::open(ebpf, "addresses")?,
+            addresses_v6: Trie::open(ebpf, "addresses_v6")?,
             publics: Table::open(ebpf, "publics")?,
             privates: Table::open(ebpf, "privates")?,
             nats: Table::open(ebpf, "nats")?,
             services: Table::open(ebpf, "services")?,
             combination_sets: shared(ebpf, "combination_sets", limits::COMBINATIONS)?,
             route_versions: shared(ebpf, "route_versions", limits::ROUTE_TABLES)?,
-            routes: PrefixTable::open(ebpf, "routes", |version, destination| RouteKey {
-                version,
-                destination,
+            routes: PrefixTable::open(ebpf, ["routes", "routes_v6"], |version, destination| {
+                RouteKey { version, destination }
             })?,
             generation: shared(ebpf, "generation", 1)?,
             sets: Row::open(ebpf, "sets")?,
             port_tables: Row::open(ebpf, "port_tables")?,
             port_blocks: Row::open(ebpf, "port_blocks")?,
             rule_bits: Row::open(ebpf, "rule_bits")?,
-            prefixes: PrefixTable::open(ebpf, "prefixes", |gate, address| PrefixKey {
-                gate,
-                address,
+            prefixes: PrefixTable::open(ebpf, ["prefixes", "prefixes_v6"], |gate, address| {
+                PrefixKey { gate, address }
             })?,
             group_peers: Table::open(ebpf, "group_peers")?,
             verdicts: per_cpu(ebpf, "verdicts")?,

@@ -25,21 +25,25 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, HashMap as HashTable, Map, MapData, MapError};
 use aya::{Ebpf, EbpfLoader};
+use hedgerow_core::sg::IpPrefix;
 
-use super::layout::{AddressKey, AddressOwner};
+use super::layout::{AddressKey, AddressOwner, AddressOwnerV6, PrefixKeyV6};
 use super::{Fabric, FabricError, GENERATION, Link};
 use crate::pins::{self, PinsError, failed};
 
 /// Raised when the meaning of an entry of a map below changes while all sizes stay.
-const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 2;
 /// Maps that the programs write and whose entries stay good.
-const KEPT: [&str; 4] = ["flows", "fragments", "nat_flows", "nat_fragments"];
+const KEPT: [&str; 6] =
+    ["flows", "fragments", "flows_v6", "fragments_v6", "nat_flows", "nat_fragments"];
 /// Maps that are read before they are replaced.
-const READ: [&str; 2] = ["generation", "addresses"];
+const READ: [&str; 3] = ["generation", "addresses", "addresses_v6"];
 
 /// The pins of one process.
 pub(super) struct Pins {
@@ -57,7 +61,8 @@ pub(super) struct Pins {
 #[derive(Default)]
 struct Past {
     generation: Option<u32>,
-    addresses: HashMap<AddressKey, AddressOwner>,
+    /// By VPC and address, the interface and since when.
+    addresses: HashMap<(u32, IpPrefix), (u32, u32)>,
 }
 
 impl Pins {
@@ -118,10 +123,10 @@ impl Pins {
     }
 
     /// Since when the interface has the address, if it had it before this process.
-    pub(super) fn since(&self, key: &AddressKey, interface: u32) -> Option<u32> {
+    pub(super) fn since(&self, vpc: u32, held: IpPrefix, interface: u32) -> Option<u32> {
         self.staged.as_ref()?;
-        let owner = self.past.addresses.get(key)?;
-        (owner.interface == interface).then_some(owner.since)
+        let (owner, since) = self.past.addresses.get(&(vpc, held))?;
+        (*owner == interface).then_some(*since)
     }
 
     /// Where the link of a device is pinned.
@@ -173,8 +178,24 @@ impl Past {
         let generation = generation.get(&0, 0).map_err(unread("generation"))?;
         let addresses: HashTable<_, AddressKey, AddressOwner> =
             Map::HashMap(open("addresses")?).try_into().map_err(unread("addresses"))?;
-        let addresses: Result<_, _> = addresses.iter().collect();
-        let addresses = addresses.map_err(unread("addresses"))?;
+        let v4 = addresses.iter().map(|entry| {
+            let (key, owner) = entry?;
+            let address = Ipv4Addr::from_bits(u32::from_be(key.address));
+            Ok(((key.vpc, IpPrefix::new(address.into(), u8::MAX)), (owner.interface, owner.since)))
+        });
+        let v4: Result<Vec<_>, _> = v4.collect();
+        let addresses: LpmTrie<_, PrefixKeyV6, AddressOwnerV6> =
+            Map::LpmTrie(open("addresses_v6")?).try_into().map_err(unread("addresses_v6"))?;
+        let v6 = addresses.iter().map(|entry| {
+            let (key, owner) = entry?;
+            let PrefixKeyV6 { number, address } = key.data();
+            let held = IpPrefix::new(IpAddr::from(address), (key.prefix_len() - 32) as u8);
+            Ok(((number, held), (owner.interface, owner.since)))
+        });
+        let v6: Result<Vec<_>, _> = v6.collect();
+        let mut addresses = HashMap::new();
+        addresses.extend(v4.map_err(unread("addresses"))?);
+        addresses.extend(v6.map_err(unread("addresses_v6"))?);
         Ok(Self { generation: Some(generation), addresses })
     }
 }

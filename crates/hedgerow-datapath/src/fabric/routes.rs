@@ -74,11 +74,7 @@ impl Routes {
                 Target::Unserved => UNSERVED,
                 Target::Interface(key) => *key,
             };
-            match prefix {
-                IpPrefix::V4(prefix) => maps.routes.put(new.version, *prefix, word),
-                // The program does not forward IPv6.
-                IpPrefix::V6(_) => Ok(()),
-            }
+            maps.routes.put(new.version, *prefix, word)
         });
         let old = match written {
             Ok(()) => {
@@ -106,9 +102,7 @@ impl Routes {
             && let Some((_, table)) = self.retired.pop_front()
         {
             for (prefix, _) in &table.routes {
-                if let IpPrefix::V4(prefix) = prefix {
-                    maps.routes.remove(table.version, *prefix)?;
-                }
+                maps.routes.remove(table.version, *prefix)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use hedgerow_core::sg::{Direction, GroupId, Ipv4Prefix, RuleId};
+use hedgerow_core::sg::{Direction, GroupId, IpPrefix, RuleId};
 
 use super::FabricError;
 use super::compile::Gate;
@@ -27,7 +27,7 @@ pub struct Installed {
     tables: Vec<u32>,
     blocks: Vec<u32>,
     bits: Vec<u32>,
-    prefixes: Vec<(u32, Ipv4Prefix)>,
+    prefixes: Vec<(u32, IpPrefix)>,
     pub(super) peers: Vec<GroupKey>,
 }
 
@@ -176,18 +176,19 @@ impl Sets {
     ) -> Result<(), FabricError> {
         let mut record = SetRecord {
             id: set.id,
-            tables: [0; 6],
+            tables: [0; 8],
             others: [0; 2],
             words: [0; 2],
             denies: [0; 2],
-            open: [0; 4],
+            open: [0; 8],
         };
         for (direction, gate) in set.gates.iter().enumerate() {
             record.words[direction] = gate.rules.len().div_ceil(64).min(RULE_WORDS) as u32;
             record.denies[direction] = self.bits_of(maps, &gate.denies, &mut set.bits, now)?;
             for (class, answered) in set.gates[1 - direction].answers.iter().enumerate() {
                 if *answered {
-                    record.open[direction * 2 + class] =
+                    // The first two answers are those of IPv4.
+                    record.open[class / 2 * 4 + direction * 2 + class % 2] =
                         self.bits_of(maps, &gate.open, &mut set.bits, now)?;
                 }
             }
@@ -204,7 +205,7 @@ impl Sets {
             for (class, table) in gate.tables.iter().enumerate() {
                 let table = Block { at: table.at.map(|local| blocks[usize::from(local)]) };
                 let row = &mut maps.port_tables;
-                record.tables[direction * 3 + class] =
+                record.tables[direction * 4 + class] =
                     keep(&mut self.tables, row, &table, &mut set.tables, now)?;
             }
             record.others[direction] = u32::from(blocks[usize::from(gate.others)]);

@@ -1,7 +1,9 @@
 //! Connection tracking, by whole frames through `BPF_PROG_TEST_RUN`: which packets are judged, and
 //! how long each leaves its flow to live. Needs root.
 
-use std::net::Ipv4Addr;
+mod ipv6;
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use aya::maps::{HashMap, MapData};
 use aya::programs::{TestRun, TestRunOptions};
@@ -51,25 +53,29 @@ impl Bench {
         let (tcp, udp) = (Traffic::Tcp { from: 9, to: 9 }, Traffic::Udp { from: 9, to: 9 });
         bench.group("sg-server", Direction::Ingress, &[tcp, udp, echo]);
         for (key, address, group) in [(1, CLIENT, "sg-client"), (2, SERVER, "sg-server")] {
-            let view = Interface {
-                key,
-                vpc: 0,
-                subnet: "10.0.0.0/24".parse().expect("prefix"),
-                subnet_v6: None,
-                mac: MAC,
-                addresses: vec![address.into()],
-                prefixes_v6: Vec::new(),
-                groups: [group.into()].into(),
-                source_dest_check: true,
-                routes: None,
-                acl: None,
-                timeouts: Timeouts::default(),
-                place: Place::Port(PORT),
-                kind: Kind::Instance,
-            };
+            let view = Self::view(key, vec![address.into()], group);
             bench.fabric.put_interface(view, Instant::now()).expect("put interface");
         }
         bench
+    }
+
+    /// An interface of one group at the port.
+    fn view(key: u32, addresses: Vec<IpAddr>, group: &str) -> Interface {
+        Interface {
+            key,
+            vpc: 0,
+            subnet: "10.0.0.0/24".parse().expect("prefix"),
+            mac: MAC,
+            addresses,
+            prefixes_v6: Vec::new(),
+            groups: [group.into()].into(),
+            source_dest_check: true,
+            routes: None,
+            acl: None,
+            timeouts: Timeouts::default(),
+            place: Place::Port(PORT),
+            kind: Kind::Instance,
+        }
     }
 
     pub(super) fn group(&mut self, id: &str, direction: Direction, traffic: &[Traffic]) {

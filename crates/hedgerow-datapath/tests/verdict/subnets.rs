@@ -18,7 +18,7 @@ enum Leads {
 }
 
 /// Route table, the sender's list outwards and the receivers' inwards.
-type Rules = (Vec<(Ipv4Prefix, Leads)>, Vec<Entry>, Vec<Entry>);
+type Rules = (Vec<(IpPrefix, Leads)>, Vec<Entry>, Vec<Entry>);
 
 #[derive(Debug, Clone)]
 struct Edges {
@@ -27,11 +27,6 @@ struct Edges {
     sender: Ipv4Addr,
     owners: Vec<Ipv4Addr>,
     packets: Vec<(Sent, Ipv4Addr)>,
-}
-
-fn prefix() -> impl Strategy<Value = Ipv4Prefix> {
-    let len = proptest::sample::select(vec![0u8, 8, 14, 16, 22, 24, 24, 30, 32]);
-    (address(), len).prop_map(|(address, len)| Ipv4Prefix::new(address, len))
 }
 
 fn edge_rules() -> impl Strategy<Value = Rules> {
@@ -43,8 +38,9 @@ fn edge_rules() -> impl Strategy<Value = Rules> {
         Leads::Blackhole,
         Leads::Unserved,
     ]);
-    let routes = proptest::collection::vec((prefix(), leads), 0..8).prop_map(|mut routes| {
+    let routes = proptest::collection::vec((prefix(), leads), 0..16).prop_map(|mut routes| {
         routes.push(("10.0.0.0/8".parse().expect("prefix"), Leads::Local));
+        routes.push(("2001:db8::/32".parse().expect("prefix"), Leads::Local));
         let once: BTreeMap<_, _> = routes.into_iter().collect();
         once.into_iter().collect()
     });
@@ -55,10 +51,12 @@ fn edge_rules() -> impl Strategy<Value = Rules> {
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let allow = prop_oneof![3 => Just(true), 1 => Just(false)];
     let entry = (allow, traffic(), prefix());
-    let entry =
-        entry.prop_map(|(allow, traffic, peer)| Entry { allow, traffic, peer: peer.into() });
-    proptest::collection::vec(entry, 0..12).prop_map(|mut entries| {
-        entries.push(Entry { allow: true, traffic: Traffic::All, peer: Ipv4Prefix::ANY.into() });
+    let entry = entry.prop_map(|(allow, traffic, peer)| Entry { allow, traffic, peer });
+    proptest::collection::vec(entry, 0..16).prop_map(|mut entries| {
+        for peer in ["0.0.0.0/0", "::/0"] {
+            let peer = peer.parse().expect("prefix");
+            entries.push(Entry { allow: true, traffic: Traffic::All, peer });
+        }
         entries
     })
 }
@@ -82,29 +80,29 @@ fn edges() -> impl Strategy<Value = Edges> {
 /// What the plain functions say; the groups let everything pass.
 fn verdict(edges: &Edges, rules: &Rules, sent: &Sent, to: Ipv4Addr) -> Reason {
     let (routes, out, into) = rules;
-    match route::lookup(&targets(routes, 1), to.into()) {
+    match route::lookup(&targets(routes, 1), sent.address(to)) {
         Some(Target::Local) if edges.owners.contains(&to) => {}
         Some(Target::Interface(_)) => {}
         Some(Target::Blackhole) => return Reason::Blackhole,
         _ => return Reason::NoRoute,
     }
-    if !acl::passes(out, sent.protocol, sent.port, to.into()) {
+    if !acl::passes(out, sent.protocol, sent.port, sent.address(to)) {
         return Reason::NetworkAclEgress;
     }
-    if !acl::passes(into, sent.protocol, sent.port, edges.sender.into()) {
+    if !acl::passes(into, sent.protocol, sent.port, sent.address(edges.sender)) {
         return Reason::NetworkAclIngress;
     }
     Reason::Allowed
 }
 
-fn targets(routes: &[(Ipv4Prefix, Leads)], middle: u32) -> Vec<(IpPrefix, Target)> {
+fn targets(routes: &[(IpPrefix, Leads)], middle: u32) -> Vec<(IpPrefix, Target)> {
     let target = |leads| match leads {
         Leads::Local => Target::Local,
         Leads::Box => Target::Interface(middle),
         Leads::Blackhole => Target::Blackhole,
         Leads::Unserved => Target::Unserved,
     };
-    routes.iter().map(|(prefix, leads)| ((*prefix).into(), target(*leads))).collect()
+    routes.iter().map(|(prefix, leads)| (*prefix, target(*leads))).collect()
 }
 
 impl Bench {
@@ -137,10 +135,19 @@ impl Bench {
 fn edges_agree(bench: &mut Bench, edges: &Edges) -> Result<(), TestCaseError> {
     bench.clock += Duration::from_secs(10);
     let vpc = bench.next_key;
-    let all = |direction| (direction, Traffic::All, Peer::V4(Ipv4Prefix::ANY));
     // Tracked: everybody may come in, but no rule says that all may go out.
-    let half = Peer::V4("0.0.0.0/1".parse().expect("prefix"));
-    let open = group(0, &[all(Direction::Ingress), (Direction::Egress, Traffic::All, half)]);
+    let rule = |direction, peer: &str| {
+        let peer: IpPrefix = peer.parse().expect("prefix");
+        (direction, Traffic::All, peer.into())
+    };
+    let (out, into) = (Direction::Egress, Direction::Ingress);
+    let rules = [
+        rule(into, "0.0.0.0/0"),
+        rule(into, "::/0"),
+        rule(out, "0.0.0.0/1"),
+        rule(out, "2000::/3"),
+    ];
+    let open = group(0, &rules);
     bench.fabric.put_group(vpc, open, bench.clock).expect("put group");
     let sender = bench.edge_interface(vpc, edges.sender, 0);
     let middle = bench.edge_interface(vpc, Ipv4Addr::new(172, 16, 0, 9), 1);
@@ -167,7 +174,7 @@ fn edges_agree(bench: &mut Bench, edges: &Edges) -> Result<(), TestCaseError> {
                 let seen = events.first().map_or(Reason::Allowed, |event| event.reason);
                 prop_assert_eq!(seen, expected, "{}", what);
                 bench.judged += 1;
-                *bench.seen.entry(expected).or_default() += 1;
+                *bench.seen.entry((expected, sent.six)).or_default() += 1;
             }
         }
     }
@@ -201,7 +208,9 @@ fn routes_and_network_acls_agree_with_the_plain_functions() {
         Reason::NetworkAclIngress,
     ];
     for reason in common {
-        let seen = bench.seen.get(&reason).copied().unwrap_or(0);
-        assert!(seen >= 100, "every outcome is common: {reason} {seen}");
+        for six in [false, true] {
+            let seen = bench.seen.get(&(reason, six)).copied().unwrap_or(0);
+            assert!(seen >= 50, "every outcome is common: {reason} {six} {seen}");
+        }
     }
 }

@@ -248,7 +248,6 @@ fn internet_gateway(vpc: u32, ifindex: u32) -> Interface {
         key: internet_key(vpc),
         vpc,
         subnet: Ipv4Prefix::ANY,
-        subnet_v6: None,
         mac: INTERNET_MAC,
         addresses: Vec::new(),
         prefixes_v6: Vec::new(),

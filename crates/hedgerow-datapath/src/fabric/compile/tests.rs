@@ -2,7 +2,7 @@ use super::*;
 
 fn rule(number: usize, traffic: Traffic, peer: &str) -> Rule {
     let peer = match peer.parse() {
-        Ok(prefix) => Peer::V4(prefix),
+        Ok(prefix) => IpPrefix::into(prefix),
         Err(_) => Peer::Group(peer.into()),
     };
     let id = RuleId(format!("sgr-{number}"));
@@ -44,7 +44,9 @@ fn icmp_types_and_codes() {
         rule(0, Traffic::Icmp { kind: Some(8), code: None }, any),
         rule(1, Traffic::Icmp { kind: Some(3), code: Some(4) }, any),
         rule(2, Traffic::Icmp { kind: None, code: None }, any),
+        rule(3, Traffic::Icmpv6 { kind: Some(8), code: None }, any),
     ]);
+    assert_eq!(port_bits(&gate, 3, 0x0800), 0b1000, "ICMPv6 is another protocol");
     assert_eq!(port_bits(&gate, 2, 0x0800), 0b101);
     assert_eq!(port_bits(&gate, 2, 0x08ff), 0b101);
     assert_eq!(port_bits(&gate, 2, 0x0304), 0b110);
@@ -62,6 +64,8 @@ fn a_prefix_carries_the_bits_of_all_that_cover_it() {
         rule(3, all, "10.2.0.0/16"),
         rule(4, all, "0.0.0.0/0"),
         rule(5, all, "10.1.2.0/24"),
+        rule(6, all, "::/0"),
+        rule(7, all, "2001:db8::/32"),
     ]);
     let bits: BTreeMap<String, u64> =
         gate.prefixes.iter().map(|(p, bits)| (p.to_string(), bits.word[0])).collect();
@@ -69,7 +73,9 @@ fn a_prefix_carries_the_bits_of_all_that_cover_it() {
     assert_eq!(bits["10.1.0.0/16"], 0b010110);
     assert_eq!(bits["10.2.0.0/16"], 0b011010);
     assert_eq!(bits["0.0.0.0/0"], 0b010000);
-    assert_eq!(gate.prefixes.len(), 5);
+    assert_eq!(bits["2001:db8::/32"], 0b11000000, "not those of IPv4");
+    assert_eq!(bits["::/0"], 0b01000000);
+    assert_eq!(gate.prefixes.len(), 7);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::pins::LAYOUT;
 use super::*;
 
 /// A mount namespace for this thread with a bpffs of its own.
@@ -83,7 +84,7 @@ fn a_start_that_ends_before_it_goes_live_changes_nothing() {
     bench.fabric.go_live().expect("go live");
     assert_eq!(bench.tcp(Client, ACK), TRACKED, "since when is as the first one knew it");
     let records = |name: &String| name.starts_with("records-") || name == "unready";
-    let version = root.join("v1");
+    let version = root.join(format!("v{LAYOUT}"));
     let left: Vec<_> = crate::pins::list(&version).expect("list").into_iter().collect();
     assert_eq!(left.iter().filter(|name| records(name)).count(), 1, "{left:?}");
 }
@@ -92,7 +93,7 @@ fn a_start_that_ends_before_it_goes_live_changes_nothing() {
 fn another_layout_is_given_up() {
     let root = private_bpffs();
     first(&root);
-    let flows = root.join("v1/flows");
+    let flows = root.join(format!("v{LAYOUT}/flows"));
     std::fs::remove_file(&flows).expect("remove the pin");
     let other = HashMap::<_, u32, u64>::create(16, 0).expect("a map");
     other.pin(&flows).expect("pin");
