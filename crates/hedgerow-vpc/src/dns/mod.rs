@@ -12,7 +12,7 @@ mod message;
 mod names;
 mod serve;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub(crate) use forward::{Forwarder, parse as parse_forwarder};
 pub(crate) use message::{Reply, Transport, reply};
@@ -21,6 +21,8 @@ pub(crate) use serve::{Service, serve_tcp, serve_udp};
 
 /// Where every VPC has its DNS, beside the VPC's base + 2.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
+/// The same in IPv6.
+pub(crate) const IPV6_ADDRESS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253);
 /// The port of DNS.
 pub(crate) const PORT: u16 = 53;
 

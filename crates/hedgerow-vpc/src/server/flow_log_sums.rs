@@ -268,7 +268,7 @@ fn of(flow: &Flow, sum: &Sum, field: Field) -> Option<String> {
         Field::Start => sum.start.to_string(),
         Field::End => sum.end.to_string(),
         Field::Action => if accepted { "ACCEPT" } else { "REJECT" }.to_owned(),
-        Field::Type => "IPv4".to_owned(),
+        Field::Type => if flow.source.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned(),
         Field::FlowDirection => direction_name(direction).to_owned(),
         // 1: "Through another resource in the same VPC".
         Field::TrafficPath if flow.outward && accepted => "1".to_owned(),

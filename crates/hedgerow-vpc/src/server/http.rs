@@ -15,6 +15,8 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Ipv6Ttl;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -51,7 +53,13 @@ impl Connection {
 
     /// Sets the IP TTL of what is sent from now on.
     pub fn set_ttl(&self, ttl: u8) {
-        if let Err(error) = self.socket.set_ttl(ttl.into()) {
+        let set = match self.peer {
+            IpAddr::V4(_) => self.socket.set_ttl(ttl.into()),
+            IpAddr::V6(_) => {
+                setsockopt(&self.socket, Ipv6Ttl, &ttl.into()).map_err(std::io::Error::from)
+            }
+        };
+        if let Err(error) = set {
             tracing::warn!(%error, peer = %self.peer, ttl, "set the IP TTL of a connection");
         }
     }

@@ -131,10 +131,10 @@ impl Service {
         headers: &HeaderMap,
     ) -> Result<Response, StatusCode> {
         connection.set_ttl(USUAL_TTL);
-        let IpAddr::V4(peer) = connection.peer else { return Err(StatusCode::NOT_FOUND) };
-        let asker = Asker::find(&self.server.state(), self.vpc, peer);
+        let asker = Asker::find(&self.server.state(), self.vpc, connection.peer);
         let asker = asker.ok_or(StatusCode::NOT_FOUND)?;
-        if !asker.options.enabled {
+        let in_ipv6 = matches!(connection.peer, IpAddr::V6(_));
+        if !asker.options.enabled || (in_ipv6 && !asker.options.ipv6) {
             return Err(StatusCode::FORBIDDEN);
         }
         match (method, path.trim_end_matches('/')) {

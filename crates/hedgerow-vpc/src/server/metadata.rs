@@ -1,7 +1,7 @@
 //! What the metadata service says of an instance, as a tree of paths; pure.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine;
 
@@ -41,15 +41,17 @@ pub(super) enum Leaf {
 impl Asker {
     /// The instance that has `address` in the VPC with key `vpc`. A branch's address belongs to the
     /// instance of its trunk.
-    pub fn find(state: &State, vpc: u32, address: Ipv4Addr) -> Option<Asker> {
+    pub fn find(state: &State, vpc: u32, address: IpAddr) -> Option<Asker> {
         let (region, vpc) = state.regions().find_map(|region| {
             region.vpcs.values().find(|v| v.key == vpc).map(|vpc| (region, &vpc.id))
         })?;
-        let owner = region
-            .subnets
-            .values()
-            .filter(|subnet| subnet.vpc == *vpc)
-            .find_map(|subnet| subnet.taken.get(&address))?;
+        let owner =
+            region.subnets.values().filter(|subnet| subnet.vpc == *vpc).find_map(|subnet| {
+                match address {
+                    IpAddr::V4(address) => subnet.taken.get(&address).map(String::as_str),
+                    IpAddr::V6(address) => subnet.ipv6.as_ref()?.owner(address),
+                }
+            })?;
         let mut interface = region.interfaces.get(owner)?;
         if let Some(association) = &interface.association {
             interface = region.interfaces.get(&association.trunk)?;
@@ -99,6 +101,9 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
     if let Some(public) = region.public_of(&primary.id) {
         put("meta-data/public-ipv4", public.to_string());
     }
+    if let Some(address) = primary.ipv6.first() {
+        put("meta-data/ipv6", address.to_string());
+    }
     put("dynamic/fws/instance-monitoring", "disabled".to_owned());
     if let Some(arn) = instance.profile_arn() {
         put("meta-data/iam/info", profile_info(&arn, instance.launched));
@@ -115,6 +120,9 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
         let interface = region.interfaces.get(id)?;
         let mac = format_mac(interface.mac);
         for (field, text) in interface_fields(region, *index, interface) {
+            put(&format!("meta-data/network/interfaces/macs/{mac}/{field}"), text);
+        }
+        for (field, text) in ipv6_fields(region, interface) {
             put(&format!("meta-data/network/interfaces/macs/{mac}/{field}"), text);
         }
         if let Some(public) = region.public_of(id) {
@@ -203,6 +211,26 @@ fn interface_fields(
         ("vpc-ipv4-cidr-block", vpc.block.to_string()),
         ("vpc-ipv4-cidr-blocks", blocks.join("\n")),
     ]
+}
+
+/// What an interface has there where its subnet has IPv6.
+fn ipv6_fields(region: &Region, interface: &Interface) -> Vec<(&'static str, String)> {
+    let Some(ipv6) = &region.subnets[&interface.subnet].ipv6 else { return Vec::new() };
+    let lines = |texts: Vec<String>| texts.join("\n");
+    let addresses = interface.ipv6.iter().map(ToString::to_string).collect();
+    let prefixes: Vec<String> = interface.ipv6_prefixes.iter().map(ToString::to_string).collect();
+    let blocks = region.vpcs[&interface.vpc].ipv6.iter().map(|own| own.block.to_string());
+    let mut fields = vec![
+        ("subnet-ipv6-cidr-blocks", ipv6.block.to_string()),
+        ("vpc-ipv6-cidr-blocks", lines(blocks.collect())),
+    ];
+    if !interface.ipv6.is_empty() {
+        fields.push(("ipv6s", lines(addresses)));
+    }
+    if !prefixes.is_empty() {
+        fields.push(("ipv6-prefix", lines(prefixes)));
+    }
+    fields
 }
 
 /// An instant without fractions, as the documents below write it.

@@ -24,7 +24,7 @@ mod transaction;
 mod zones;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,6 +53,9 @@ use metrics::Metrics;
 const API_IN_VPC: SocketAddr = address([169, 254, 169, 250], 4566);
 /// Where instances find their metadata.
 const METADATA: SocketAddr = address([169, 254, 169, 254], 80);
+/// The same in IPv6.
+const METADATA_IPV6: SocketAddr =
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80);
 
 const fn address(octets: [u8; 4], port: u16) -> SocketAddr {
     let [a, b, c, d] = octets;
@@ -250,6 +253,7 @@ impl Server {
         for (address, routes) in [
             (API_IN_VPC, http::api_routes(Arc::clone(self))),
             (METADATA, imds::routes(Arc::clone(self), vpc)),
+            (METADATA_IPV6, imds::routes(Arc::clone(self), vpc)),
         ] {
             let socket = wire.listen_tcp(vpc, address).await.map_err(|error| error.to_string())?;
             let listener = TcpListener::from_std(socket)

@@ -126,5 +126,8 @@ impl Server {
 
 /// Where a VPC's DNS is.
 fn dns_addresses(_view: &VpcView) -> Vec<SocketAddr> {
-    vec![SocketAddr::from((dns::ADDRESS, dns::PORT))]
+    vec![
+        SocketAddr::from((dns::ADDRESS, dns::PORT)),
+        SocketAddr::from((dns::IPV6_ADDRESS, dns::PORT)),
+    ]
 }

@@ -31,6 +31,7 @@ pub(crate) mod identity;
 pub(crate) mod instance;
 pub(crate) mod instance_attribute;
 pub(crate) mod instance_describe;
+mod instance_filters;
 pub(crate) mod instance_options;
 pub(crate) mod instance_power;
 pub(crate) mod instance_status;

@@ -1,16 +1,19 @@
 //! veth pairs, addresses and routes, by netlink.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use futures::TryStreamExt;
 use hedgerow_core::sg::Ipv4Prefix;
 use hedgerow_datapath::sys::Netns;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use netlink_packet_route::route::RouteScope;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 use super::WireError;
 
@@ -177,12 +180,50 @@ impl Netlink {
     pub(super) async fn add_neighbour(
         &self,
         index: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
         mac: [u8; 6],
     ) -> Result<(), WireError> {
-        let request = self.handle.neighbours().add(index, address.into());
+        let request = self.handle.neighbours().add(index, address);
         let added = request.link_layer_address(&mac).execute().await;
         present_is_fine(added).map_err(self.failed("add neighbour", &address.to_string()))
+    }
+
+    /// Gives a link an IPv6 address, alone on it, which is nobody else's: nobody is asked whether it
+    /// is. There already is fine.
+    pub(super) async fn add_ipv6(&self, index: u32, address: Ipv6Addr) -> Result<(), WireError> {
+        let mut request = self.handle.address().add(index, address.into(), Self::ALONE);
+        let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+        request.message_mut().attributes.push(AddressAttribute::Flags(flags));
+        let added = request.execute().await;
+        present_is_fine(added).map_err(self.failed("add address", &address.to_string()))
+    }
+
+    /// Takes an IPv6 address from a link; absent is fine.
+    pub(super) async fn remove_ipv6(&self, index: u32, address: Ipv6Addr) -> Result<(), WireError> {
+        let message = AddressMessageBuilder::<Ipv6Addr>::new();
+        let message = message.index(index).address(address, Self::ALONE).build();
+        match self.handle.address().del(message).execute().await.map_err(kernel_answer) {
+            Err(error) if error.raw_os_error() != Some(libc::EADDRNOTAVAIL) => {
+                let object = format!("{address} in {}", self.namespace);
+                Err(machine("remove address", object)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Length of the prefix of an address that has no neighbours on its link.
+    const ALONE: u8 = 128;
+
+    /// Routes everything in IPv6 by `gateway`, a link-local address; there already is fine.
+    pub(super) async fn add_ipv6_default_route(
+        &self,
+        index: u32,
+        gateway: Ipv6Addr,
+    ) -> Result<(), WireError> {
+        let route =
+            RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(index).build();
+        let added = self.handle.route().add(route).execute().await;
+        present_is_fine(added).map_err(self.failed("add default route by", &gateway.to_string()))
     }
 
     /// As a DHCP client would: link up, address, default route by the subnet's router.

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Instant;
 
 use hedgerow_core::sg::GroupId;
-use hedgerow_datapath::fabric::{Fabric, Interface, Kind, Place, ROUTER_MAC};
+use hedgerow_datapath::fabric::{Fabric, Interface, Kind, Place, ROUTER_LINK_LOCAL, ROUTER_MAC};
 use hedgerow_datapath::sys::Netns;
 
 use super::adopt::Adoption;
@@ -21,6 +21,11 @@ const SERVICES: [Ipv4Addr; 3] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 169, 253),
     Ipv4Addr::new(169, 254, 169, 250),
+];
+/// Metadata and DNS in IPv6.
+const IPV6_SERVICES: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
 ];
 /// What the service namespace takes for its router; nothing answers there but its neighbour entry.
 const SERVICE_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 1);
@@ -277,14 +282,20 @@ impl Machine {
         self.net.set_up(ifindex).await?;
         let (net, lo) = self.visit(services, full, "lo")?;
         net.set_up(lo).await?;
+        netns::allow_ipv6(full, services, "eth0")?;
         let (net, eth0) = self.visit(services, full, "eth0")?;
         net.set_up(eth0).await?;
         for (position, address) in SERVICES.into_iter().enumerate() {
             // The first brings the link-local /24, on which the gateway is.
             net.add_address(eth0, address, if position == 0 { 24 } else { 32 }).await?;
         }
-        net.add_neighbour(eth0, SERVICE_GATEWAY, ROUTER_MAC).await?;
+        net.add_neighbour(eth0, SERVICE_GATEWAY.into(), ROUTER_MAC).await?;
         net.add_default_route(eth0, SERVICE_GATEWAY).await?;
+        for address in IPV6_SERVICES {
+            net.add_ipv6(eth0, address).await?;
+        }
+        net.add_neighbour(eth0, ROUTER_LINK_LOCAL.into(), ROUTER_MAC).await?;
+        net.add_ipv6_default_route(eth0, ROUTER_LINK_LOCAL).await?;
         Ok(ifindex)
     }
 
@@ -314,7 +325,10 @@ impl Machine {
             Some((instance, device_index)) if !stays => {
                 self.plug(&view, instance, device_index, now).await?;
             }
-            _ => self.fabric.put_interface(self.fabric_view(&view), now)?,
+            _ => {
+                self.fabric.put_interface(self.fabric_view(&view), now)?;
+                self.follow_ipv6(&view).await?;
+            }
         }
         self.follow_public(&view)?;
         self.interfaces.insert(view.key, view);
@@ -432,8 +446,39 @@ impl Machine {
         instance: &str,
     ) -> Result<(), WireError> {
         let (net, eth0) = self.visit(self.instance(instance)?, full, "eth0")?;
-        match view.addresses.first() {
-            Some(address) => net.configure_primary(eth0, *address, view.subnet).await,
+        if let Some(address) = view.addresses.first() {
+            net.configure_primary(eth0, *address, view.subnet).await?;
+        }
+        match view.ipv6.first() {
+            Some(address) => Self::configure_ipv6(&net, eth0, *address).await,
+            None => Ok(()),
+        }
+    }
+
+    /// As a DHCPv6 client would: one address, and the router's link-local one as it announces it.
+    async fn configure_ipv6(net: &Netlink, link: u32, address: Ipv6Addr) -> Result<(), WireError> {
+        net.add_ipv6(link, address).await?;
+        net.add_ipv6_default_route(link, ROUTER_LINK_LOCAL).await
+    }
+
+    /// Gives an instance that runs the IPv6 address that its primary interface was given, and takes
+    /// the one away that it lost, as its DHCPv6 lease would.
+    async fn follow_ipv6(&self, view: &InterfaceView) -> Result<(), WireError> {
+        let Some(Plug { instance, device_index: 0, .. }) = self.plugs.get(&view.key) else {
+            return Ok(());
+        };
+        let before = self.interfaces.get(&view.key).and_then(|known| known.ipv6.first());
+        let after = view.ipv6.first();
+        if before == after || self.adopting.is_some() {
+            return Ok(());
+        }
+        let full = netns::full_name(&self.name, instance);
+        let (net, eth0) = self.visit(self.instance(instance)?, &full, "eth0")?;
+        if let Some(gone) = before {
+            net.remove_ipv6(eth0, *gone).await?;
+        }
+        match after {
+            Some(address) => Self::configure_ipv6(&net, eth0, *address).await,
             None => Ok(()),
         }
     }

@@ -72,12 +72,37 @@ fn unshare_onto(path: &Path, quiet: bool) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     if quiet {
         // Absent when the kernel has no IPv6, which is just as quiet.
-        for scope in ["all", "default"] {
-            let _absent = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1");
-        }
+        set_ipv6(&["all", "default"], &[("disable_ipv6", "1")]);
+    } else {
+        // Addresses come from the API, so there is nobody to ask for one, nor whether it is taken.
+        let settings = [("accept_dad", "0"), ("accept_ra", "0"), ("router_solicitations", "0")];
+        set_ipv6(&["all", "default"], &settings);
     }
     mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     Ok(())
+}
+
+/// Settings of IPv6 in the calling thread's namespace. A kernel without IPv6 has none.
+fn set_ipv6(scopes: &[&str], settings: &[(&str, &str)]) {
+    for scope in scopes {
+        for (name, value) in settings {
+            let _absent = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/{name}"), value);
+        }
+    }
+}
+
+/// Switches IPv6 on for one link of a quiet namespace, so that it has the addresses it is given and
+/// asks for none.
+pub(super) fn allow_ipv6(full: &str, namespace: &Netns, link: &str) -> Result<(), WireError> {
+    // 1: no link-local address of its own (IN6_ADDR_GEN_MODE_NONE).
+    let settings = [
+        ("addr_gen_mode", "1"),
+        ("accept_dad", "0"),
+        ("accept_ra", "0"),
+        ("router_solicitations", "0"),
+        ("disable_ipv6", "0"),
+    ];
+    namespace.run(|| set_ipv6(&[link], &settings)).map_err(failed("switch IPv6 on in", &path(full)))
 }
 
 /// Lets the namespace forward between its links, silently where a packet goes back where it came
