@@ -63,6 +63,7 @@ pub(crate) mod rds_subnet_group;
 pub(crate) mod recorder;
 pub(crate) mod region;
 pub(crate) mod role_keys;
+pub(crate) mod route_destination;
 pub(crate) mod route_table;
 pub(crate) mod route_table_describe;
 pub(crate) mod route_table_routes;

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use hedgerow_core::sg::IpPrefix;
 use serde::{Deserialize, Serialize};
 
+use super::group::SecurityGroup;
 use super::region::{Resource, find};
+use super::route_destination::Destination;
+use super::route_table::RouteTable;
 use super::rule_peer::{Family, RulePeer};
 use super::tags::{TagItem, TagSpecification, requested};
 use super::{ACCOUNT, Context, Region};
@@ -143,16 +146,29 @@ pub(super) fn item(region: &Region, list: &PrefixList) -> PrefixListItem {
 }
 
 impl Region {
-    /// Ids of what refers to the list.
+    /// Ids of what refers to the list: groups, then route tables.
     pub(crate) fn prefix_list_users(&self, id: &str) -> Vec<String> {
+        let groups = self.groups_with_list(id).map(|group| group.id.clone());
+        groups.chain(self.tables_with_list(id).map(|table| table.id.clone())).collect()
+    }
+
+    /// Groups with a rule that names the list.
+    pub(super) fn groups_with_list(&self, id: &str) -> impl Iterator<Item = &SecurityGroup> {
         let peer = RulePeer::PrefixList(id.to_owned());
-        let groups = self.groups.values().filter(|group| group.refers_to(&peer));
-        groups.map(|group| group.id.clone()).collect()
+        self.groups.values().filter(move |group| group.refers_to(&peer))
+    }
+
+    /// Tables with a route for the list.
+    pub(super) fn tables_with_list(&self, id: &str) -> impl Iterator<Item = &RouteTable> {
+        let list = Destination::List(id.to_owned());
+        let has = move |table: &&RouteTable| table.routes.iter().any(|r| r.destination == list);
+        self.route_tables.values().filter(has)
     }
 
     /// The effects that bring a changed list to packets.
     pub(super) fn put_prefix_list_users(&self, id: &str) -> Vec<Effect> {
-        self.prefix_list_users(id).iter().flat_map(|group| self.put_group(group)).collect()
+        let groups = self.groups_with_list(id).flat_map(|group| self.put_group(&group.id));
+        groups.chain(self.tables_with_list(id).map(|t| self.put_route_table(&t.id))).collect()
     }
 }
 

@@ -3,10 +3,13 @@
 use hedgerow_core::sg::Direction;
 use serde::Deserialize;
 
+use super::group::SecurityGroup;
 use super::prefix_list::{
     ChangedList, Entries, EntryRequest, PrefixList, check_block, check_count,
     check_entry_description, check_name, check_room, check_size, named_own,
 };
+use super::route_destination::Destination;
+use super::route_table::RouteTable;
 use super::rule_actions::over_quota;
 use super::rule_peer::{Family, RulePeer};
 use super::{Context, Quotas, Region};
@@ -116,20 +119,35 @@ fn changed_entries(
     Ok(entries)
 }
 
-/// The groups that would have too many rules if the list had this size.
+/// The groups that would have too many rules, and the tables that would have too many routes, if the
+/// list had this size.
 fn without_room(region: &Region, quotas: &Quotas, list: &PrefixList, size: usize) -> Vec<String> {
-    let weights = |peer: &RulePeer| match (peer, list.family) {
-        (RulePeer::PrefixList(id), Family::V4) if *id == list.id => (size, 0),
-        (RulePeer::PrefixList(id), Family::V6) if *id == list.id => (0, size),
+    let resized = match list.family {
+        Family::V4 => (size, 0),
+        Family::V6 => (0, size),
+    };
+    let of_peer = |peer: &RulePeer| match peer {
+        RulePeer::PrefixList(id) if *id == list.id => resized,
         _ => peer.weights(region),
     };
-    let full = |id: &String| {
-        let group = &region.groups[id];
+    let full = |group: &&SecurityGroup| {
         let over =
-            |direction| over_quota(quotas, group.rules(direction).map(|rule| weights(&rule.peer)));
+            |direction| over_quota(quotas, group.rules(direction).map(|rule| of_peer(&rule.peer)));
         over(Direction::Ingress) || over(Direction::Egress)
     };
-    region.prefix_list_users(&list.id).into_iter().filter(full).collect()
+    let of_route = |to: &Destination| match to {
+        Destination::List(id) if *id == list.id => resized,
+        _ => to.weights(region),
+    };
+    let crowded = |table: &&RouteTable| {
+        let own = table.routes.iter().filter(|route| !route.original);
+        let weights = own.map(|route| of_route(&route.destination));
+        let (v4, v6) = weights.fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
+        v4.max(v6) > quotas.routes_per_table
+    };
+    let groups = region.groups_with_list(&list.id).filter(full).map(|group| group.id.clone());
+    let tables = region.tables_with_list(&list.id).filter(crowded).map(|table| table.id.clone());
+    groups.chain(tables).collect()
 }
 
 /// Gives the list its size, or says in its state which groups do not bear it.

@@ -56,8 +56,10 @@ impl Default for Quotas {
     }
 }
 
-/// Names on the command line, and what they set.
-const NAMES: &[(&str, fn(&mut Quotas) -> &mut usize)] = &[
+/// A name on the command line, and what it sets.
+type Named = (&'static str, fn(&mut Quotas) -> &mut usize);
+
+const NAMES: &[Named] = &[
     ("blocks-per-vpc", |q| &mut q.blocks_per_vpc),
     ("elastic-addresses", |q| &mut q.elastic_addresses),
     ("entries-per-acl", |q| &mut q.entries_per_acl),

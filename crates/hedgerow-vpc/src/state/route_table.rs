@@ -6,6 +6,7 @@ use hedgerow_core::sg::IpPrefix;
 use serde::{Deserialize, Serialize};
 
 use super::region::{Resource, find};
+use super::route_destination::Destination;
 use super::route_table_describe::{RouteTableItem, table_item};
 use super::route_table_routes::{Route, Target};
 use super::subnet::Subnet;
@@ -45,9 +46,20 @@ impl RouteTable {
 
     /// The table as the fabric needs it.
     fn view(&self, region: &Region) -> RouteTableView {
-        let view = |route: &Route| (route.destination, route.view(region, &self.vpc));
-        let routes = self.routes.iter().map(view);
-        RouteTableView { key: self.key, id: self.id.clone(), routes: routes.collect() }
+        let mut routes = Vec::new();
+        for route in &self.routes {
+            if let Destination::Block(block) = route.destination {
+                routes.push((block, route.view(region, &self.vpc)));
+            }
+        }
+        // A route of its own goes before a prefix list's; of two lists with one block, the first.
+        let mut taken: BTreeSet<IpPrefix> = routes.iter().map(|(block, _)| *block).collect();
+        for route in &self.routes {
+            let blocks = route.destination.blocks(region).into_iter();
+            let target = route.view(region, &self.vpc);
+            routes.extend(blocks.filter(|to| taken.insert(*to)).map(|to| (to, target.clone())));
+        }
+        RouteTableView { key: self.key, id: self.id.clone(), routes }
     }
 }
 

@@ -3,6 +3,7 @@
 use hedgerow_core::sg::IpPrefix;
 use serde::Serialize;
 
+use super::route_destination::Destination;
 use super::route_table::{AssociationState, RouteTable};
 use super::route_table_routes::{Route, Target};
 use super::select::{Field, describe_request, select};
@@ -28,6 +29,7 @@ pub(crate) struct RouteTableItem {
 struct RouteItem {
     destination_cidr_block: Option<String>,
     destination_ipv6_cidr_block: Option<String>,
+    destination_prefix_list_id: Option<String>,
     gateway_id: Option<String>,
     egress_only_internet_gateway_id: Option<String>,
     nat_gateway_id: Option<String>,
@@ -74,9 +76,12 @@ fn route_item(region: &Region, table: &RouteTable, route: &Route) -> RouteItem {
         origin: origin(route),
         ..Default::default()
     };
-    match route.destination {
-        IpPrefix::V4(prefix) => item.destination_cidr_block = Some(prefix.to_string()),
-        IpPrefix::V6(prefix) => item.destination_ipv6_cidr_block = Some(prefix.to_string()),
+    match &route.destination {
+        Destination::Block(IpPrefix::V4(to)) => item.destination_cidr_block = Some(to.to_string()),
+        Destination::Block(IpPrefix::V6(to)) => {
+            item.destination_ipv6_cidr_block = Some(to.to_string());
+        }
+        Destination::List(id) => item.destination_prefix_list_id = Some(id.clone()),
     }
     match &route.target {
         Target::Local => item.gateway_id = Some("local".into()),
@@ -133,19 +138,24 @@ const FILTERS: &[Field<RouteTable>] = &[
     }),
     // Tables of gateways and routes to these targets do not exist here: nothing matches.
     ("association.gateway-id", |_, _| Vec::new()),
-    ("route.destination-prefix-list-id", |_, _| Vec::new()),
     ("route.transit-gateway-id", |_, _| Vec::new()),
     ("route.vpc-peering-connection-id", |_, _| Vec::new()),
     ("route.destination-cidr-block", |_, t| {
         of_routes(t, |r| match r.destination {
-            IpPrefix::V4(prefix) => Some(prefix.to_string()),
-            IpPrefix::V6(_) => None,
+            Destination::Block(IpPrefix::V4(prefix)) => Some(prefix.to_string()),
+            _ => None,
         })
     }),
     ("route.destination-ipv6-cidr-block", |_, t| {
         of_routes(t, |r| match r.destination {
-            IpPrefix::V4(_) => None,
-            IpPrefix::V6(prefix) => Some(prefix.to_string()),
+            Destination::Block(IpPrefix::V6(prefix)) => Some(prefix.to_string()),
+            _ => None,
+        })
+    }),
+    ("route.destination-prefix-list-id", |_, t| {
+        of_routes(t, |r| match &r.destination {
+            Destination::List(id) => Some(id.clone()),
+            Destination::Block(_) => None,
         })
     }),
     ("route.gateway-id", |_, t| {

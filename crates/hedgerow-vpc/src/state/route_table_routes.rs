@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::gateway::{EgressGateway, InternetGateway};
 use super::interface::Interface;
 use super::region::{Resource, find};
+use super::route_destination::{Destination, named as destination};
 use super::route_table::RouteTable;
 use super::{Context, Region, instance, quota};
 use crate::api::Done;
@@ -33,7 +34,7 @@ pub(crate) enum Target {
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Route {
-    pub destination: IpPrefix,
+    pub destination: Destination,
     pub target: Target,
     /// Whether the table had it from the start, as one of the VPC's own blocks.
     pub original: bool,
@@ -42,7 +43,7 @@ pub(crate) struct Route {
 impl Route {
     /// The route of one of the VPC's blocks.
     pub fn local(block: IpPrefix) -> Self {
-        Route { destination: block, target: Target::Local, original: true }
+        Route { destination: Destination::Block(block), target: Target::Local, original: true }
     }
 
     /// Whether the target is there and can take packets from `vpc`.
@@ -87,40 +88,13 @@ pub(crate) struct SetRoute {
     route_table_id: String,
     destination_cidr_block: Option<String>,
     destination_ipv6_cidr_block: Option<String>,
+    destination_prefix_list_id: Option<String>,
     gateway_id: Option<String>,
     egress_only_internet_gateway_id: Option<String>,
     nat_gateway_id: Option<String>,
     network_interface_id: Option<String>,
     instance_id: Option<String>,
     local_target: Option<bool>,
-}
-
-/// The one destination that a request names.
-fn destination(v4: Option<&str>, v6: Option<&str>) -> Result<IpPrefix, Ec2Error> {
-    let bad = |name: &str, text: &str| {
-        let message = format!(
-            "Value ({text}) for parameter {name} is invalid. This is not a valid CIDR block."
-        );
-        Ec2Error::new("InvalidParameterValue", message)
-    };
-    match (v4, v6) {
-        (Some(text), None) => {
-            text.parse().map(IpPrefix::V4).map_err(|_| bad("destinationCidrBlock", text))
-        }
-        (None, Some(text)) => {
-            text.parse().map(IpPrefix::V6).map_err(|_| bad("destinationIpv6CidrBlock", text))
-        }
-        (None, None) => {
-            let message = "The request must contain exactly one of destinationCidrBlock, \
-                           destinationIpv6CidrBlock";
-            Err(Ec2Error::new("MissingParameter", message))
-        }
-        (Some(_), Some(_)) => {
-            let message = "The request must contain exactly one of destinationCidrBlock, \
-                           destinationIpv6CidrBlock";
-            Err(Ec2Error::new("InvalidParameterCombination", message))
-        }
-    }
 }
 
 /// The one target that a request names; it exists and belongs to the table's VPC.
@@ -271,8 +245,10 @@ pub(crate) fn create(cx: &mut Context<'_>, request: SetRoute) -> Result<Done, Ec
     let region = &*cx.region;
     let table = find(&region.route_tables, &request.route_table_id)?;
     let to = destination(
+        cx.region,
         request.destination_cidr_block.as_deref(),
         request.destination_ipv6_cidr_block.as_deref(),
+        request.destination_prefix_list_id.as_deref(),
     )?;
     if request.local_target.is_some() {
         return Err(Ec2Error::new(
@@ -289,12 +265,12 @@ pub(crate) fn create(cx: &mut Context<'_>, request: SetRoute) -> Result<Done, Ec
         let message = format!("The route identified by {to} already exists.");
         return Err(Ec2Error::new("RouteAlreadyExists", message));
     }
-    check_fit(region, table, to, &target)?;
-    let family = std::mem::discriminant(&to);
-    let counts =
-        |route: &&Route| !route.original && std::mem::discriminant(&route.destination) == family;
-    let present = table.routes.iter().filter(counts).count();
-    quota::room(present, cx.quotas.routes_per_table, "RouteLimitExceeded", "routes")?;
+    to.blocks(region).into_iter().try_for_each(|to| check_fit(region, table, to, &target))?;
+    let own = table.routes.iter().filter(|route| !route.original).map(|route| &route.destination);
+    let weights = own.chain([&to]).map(|to| to.weights(region));
+    let (v4, v6) = weights.fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
+    let quota = cx.quotas.routes_per_table;
+    quota::room(v4.max(v6), quota + 1, "RouteLimitExceeded", "routes")?;
     let id = table.id.clone();
     let table = cx.region.route_tables.get_mut(&id).expect("found above");
     table.routes.push(Route { destination: to, target, original: false });
@@ -306,8 +282,10 @@ pub(crate) fn replace(cx: &mut Context<'_>, request: SetRoute) -> Result<Done, E
     let region = &*cx.region;
     let table = find(&region.route_tables, &request.route_table_id)?;
     let to = destination(
+        cx.region,
         request.destination_cidr_block.as_deref(),
         request.destination_ipv6_cidr_block.as_deref(),
+        request.destination_prefix_list_id.as_deref(),
     )?;
     let target = target(region, table, &request)?;
     let Some(at) = table.routes.iter().position(|route| route.destination == to) else {
@@ -316,7 +294,7 @@ pub(crate) fn replace(cx: &mut Context<'_>, request: SetRoute) -> Result<Done, E
         );
         return Err(Ec2Error::new("InvalidParameterValue", message));
     };
-    check_fit(region, table, to, &target)?;
+    to.blocks(region).into_iter().try_for_each(|to| check_fit(region, table, to, &target))?;
     let id = table.id.clone();
     cx.region.route_tables.get_mut(&id).expect("found above").routes[at].target = target;
     cx.effects.push(cx.region.put_route_table(&id));
@@ -330,13 +308,16 @@ pub(crate) struct DeleteRoute {
     route_table_id: String,
     destination_cidr_block: Option<String>,
     destination_ipv6_cidr_block: Option<String>,
+    destination_prefix_list_id: Option<String>,
 }
 
 pub(crate) fn delete(cx: &mut Context<'_>, request: DeleteRoute) -> Result<Done, Ec2Error> {
     let table = find(&cx.region.route_tables, &request.route_table_id)?;
     let to = destination(
+        cx.region,
         request.destination_cidr_block.as_deref(),
         request.destination_ipv6_cidr_block.as_deref(),
+        request.destination_prefix_list_id.as_deref(),
     )?;
     let id = table.id().to_owned();
     let Some(at) = table.routes.iter().position(|route| route.destination == to) else {

@@ -4,6 +4,7 @@ use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::region::{Region, find};
+use super::route_destination::Destination;
 use super::route_table_routes::Route;
 use super::unsupported::{Given, refuse};
 use super::vpc::{BlockAssociation, parse_block};
@@ -135,10 +136,8 @@ pub(crate) fn add_ipv6(cx: &mut Context<'_>, vpc: &str) -> Ipv6Block {
 fn check_routes(region: &Region, vpc: &str, block: Ipv4Prefix) -> Result<(), Ec2Error> {
     let mut tables = region.route_tables.values().filter(|table| table.vpc == vpc);
     let taken = tables.find(|table| {
-        table.routes.iter().any(|route| match route.destination {
-            IpPrefix::V4(to) => block.covers(&to),
-            IpPrefix::V6(_) => false,
-        })
+        let mut blocks = table.routes.iter().flat_map(|route| route.destination.blocks(region));
+        blocks.any(|to| matches!(to, IpPrefix::V4(to) if block.covers(&to)))
     });
     match taken {
         None => Ok(()),
@@ -202,7 +201,9 @@ pub(crate) fn disassociate(
     vpc.secondary.retain(|secondary| secondary.association != *wanted);
     cx.effects.push(Effect::PutVpc(vpc.view()));
     change_tables(cx, &id, |routes| {
-        routes.retain(|route| !(route.original && route.destination == IpPrefix::V4(block)));
+        routes.retain(|route| {
+            !(route.original && route.destination == Destination::Block(IpPrefix::V4(block)))
+        });
     });
     Ok(ChangedBlock::v4(id, BlockAssociation::new(wanted, block, "disassociating")))
 }
@@ -226,7 +227,9 @@ fn disassociate_ipv6(
     vpc.ipv6.retain(|other| other.association != association);
     cx.effects.push(Effect::PutVpc(vpc.view()));
     change_tables(cx, &id, |routes| {
-        routes.retain(|route| !(route.original && route.destination == IpPrefix::V6(block)));
+        routes.retain(|route| {
+            !(route.original && route.destination == Destination::Block(IpPrefix::V6(block)))
+        });
     });
     Some(Ok(ChangedBlock::v6(id, cx.region.vpc_ipv6_item(&own, "disassociating"))))
 }

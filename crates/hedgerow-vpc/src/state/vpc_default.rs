@@ -4,6 +4,7 @@ use hedgerow_core::sg::{IpPrefix, Ipv4Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::region::Region;
+use super::route_destination::Destination;
 use super::route_table_routes::{Route, Target};
 use super::subnet::{self, SubnetAnswer};
 use super::tags::TagMap;
@@ -28,7 +29,7 @@ pub(crate) fn make(cx: &mut Context<'_>) -> String {
     let table = cx.region.route_table_of(&vpc, "").id.clone();
     let table = cx.region.route_tables.get_mut(&table).expect("found above");
     table.routes.push(Route {
-        destination: IpPrefix::V4(Ipv4Prefix::ANY),
+        destination: Destination::Block(IpPrefix::V4(Ipv4Prefix::ANY)),
         target: Target::InternetGateway(internet),
         original: false,
     });
@@ -59,7 +60,8 @@ pub(crate) fn create_vpc(
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct CreateDefaultSubnet {
-    availability_zone: String,
+    availability_zone: Option<String>,
+    availability_zone_id: Option<String>,
 }
 
 pub(crate) fn create_subnet(
@@ -67,19 +69,27 @@ pub(crate) fn create_subnet(
     request: CreateDefaultSubnet,
 ) -> Result<SubnetAnswer, Ec2Error> {
     let region = &*cx.region;
-    let wanted = &request.availability_zone;
-    let zone = catalog::zones(&region.name).into_iter().find(|zone| zone.name == *wanted);
+    let (parameter, wanted) = match (&request.availability_zone, &request.availability_zone_id) {
+        (Some(name), None) => ("availabilityZone", name),
+        (None, Some(id)) => ("availabilityZoneId", id),
+        (None, None) => return Err(Ec2Error::missing("availabilityZone")),
+        (Some(_), Some(_)) => {
+            let message =
+                "The zone is named by availabilityZone or by availabilityZoneId, not both";
+            return Err(Ec2Error::new("InvalidParameterCombination", message));
+        }
+    };
+    let mut zones = catalog::zones(&region.name).into_iter();
+    let zone = zones.find(|zone| zone.name == *wanted || zone.id == *wanted);
     let zone = zone.ok_or_else(|| {
-        Ec2Error::value("availabilityZone", wanted, "The region has no zone of this name.")
+        Ec2Error::value(parameter, wanted, "The region has no zone of this name.")
     })?;
     let vpc = region.default_vpc().ok_or_else(|| {
         let message = "There is no default VPC in this region; CreateDefaultVpc makes one";
         Ec2Error::new("DefaultVpcDoesNotExist", message)
     })?;
-    if let Some(present) =
-        region.subnets.values().find(|s| s.default_for_zone && s.zone.name == *wanted)
-    {
-        let message = format!("'{}' is already the default subnet in {wanted}.", present.id);
+    if let Some(present) = region.subnets.values().find(|s| s.default_for_zone && s.zone == zone) {
+        let message = format!("'{}' is already the default subnet in {}.", present.id, zone.name);
         return Err(Ec2Error::new("DefaultSubnetAlreadyExistsInAvailabilityZone", message));
     }
     let block = free_block(region, &vpc.id).ok_or_else(|| {

@@ -142,6 +142,13 @@ fn default_vpc_and_subnets_can_be_made_again() {
         "cidrBlock",
         "172.31.16.0/20",
     );
+    let scenario = gone(scenario, "b")
+        .fails("MissingParameter", "CreateDefaultSubnet")
+        .fails(
+            "InvalidParameterCombination",
+            "CreateDefaultSubnet AvailabilityZone=us-west-2b AvailabilityZoneId=usw2-az2",
+        )
+        .shows("CreateDefaultSubnet AvailabilityZoneId=usw2-az2", "availabilityZone", "us-west-2b");
     let scenario = ["a", "b", "c", "d"].into_iter().fold(scenario, gone);
     scenario
         .make("vpc", "vpcId", "DescribeVpcs")

@@ -2,6 +2,8 @@
 
 use hedgerow_vpc::effect::{Effect, RouteTableView, RouteTarget};
 
+use hedgerow_vpc::state::Quotas;
+
 use crate::scenario::Scenario;
 
 /// `{vpc}` with `{subnet}`, its main table `{main}` and an attached internet gateway `{igw}`.
@@ -271,4 +273,76 @@ fn tables_by_tag_filter_and_page() {
             "123456789012 123456789012",
         )
         .fails("InvalidParameterValue", "DescribeRouteTables Filter.1.Name=x Filter.1.Value.1=y");
+}
+
+#[test]
+fn a_prefix_list_is_as_many_routes_as_it_has_blocks() {
+    let route = "RouteTableId={rtb} DestinationPrefixListId={pl}";
+    let modify = "ModifyManagedPrefixList PrefixListId={pl}";
+    let blocks = |effects: &[Effect]| -> Vec<String> {
+        let [Effect::PutRouteTable { table, .. }] = effects else { panic!("{effects:?}") };
+        let via = table.routes.iter().filter(|(_, to)| *to != RouteTarget::Local);
+        via.map(|(to, target)| match target {
+            RouteTarget::InternetGateway(_) => to.to_string(),
+            other => format!("{to} {other:?}"),
+        })
+        .collect()
+    };
+    let scenario = Scenario::with_subnet()
+        .make("igw", "internetGatewayId", "CreateInternetGateway")
+        .ok("AttachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
+        .make("eigw", "egressOnlyInternetGatewayId", "CreateEgressOnlyInternetGateway VpcId={vpc}")
+        .make("rtb", "routeTableId", "CreateRouteTable VpcId={vpc}")
+        .make(
+            "pl",
+            "prefixListId",
+            "CreateManagedPrefixList PrefixListName=a AddressFamily=IPv4 MaxEntries=3 \
+             Entry.1.Cidr=192.0.2.0/24 Entry.2.Cidr=198.51.100.0/24",
+        )
+        .fails(
+            "InvalidPrefixListID.NotFound",
+            "CreateRoute RouteTableId={rtb} \
+             DestinationPrefixListId=pl-1 GatewayId={igw}",
+        )
+        .fails(
+            "InvalidParameterCombination",
+            &format!("CreateRoute {route} DestinationCidrBlock=0.0.0.0/0 GatewayId={{igw}}"),
+        )
+        .fails(
+            "InvalidParameterValue",
+            &format!("CreateRoute {route} EgressOnlyInternetGatewayId={{eigw}}"),
+        )
+        .fails("InvalidParameterValue", &format!("CreateRoute {route} GatewayId=local"))
+        .ok(&format!("CreateRoute {route} GatewayId={{igw}}"))
+        .effects(|effects| assert_eq!(blocks(effects), ["192.0.2.0/24", "198.51.100.0/24"]))
+        .ok(&format!("CreateRoute {route} GatewayId={{igw}}"))
+        .shows("DescribeRouteTables RouteTableId.1={rtb}", "destinationPrefixListId", "{pl}")
+        .shows("GetManagedPrefixListAssociations PrefixListId={pl}", "resourceId", "{rtb}")
+        .fails("DependencyViolation", "DeleteManagedPrefixList PrefixListId={pl}")
+        .ok(&format!("{modify} CurrentVersion=1 AddEntry.1.Cidr=203.0.113.0/24"))
+        .effects(|effects| assert_eq!(blocks(effects).len(), 3, "a version reaches packets"));
+    // A route of its own goes before the list's.
+    let scenario = scenario
+        .make("eni", "networkInterfaceId", "CreateNetworkInterface SubnetId={subnet}")
+        .ok("CreateRoute RouteTableId={rtb} DestinationCidrBlock=192.0.2.0/24 \
+             NetworkInterfaceId={eni}")
+        .effects(|effects| {
+            let blocks = blocks(effects);
+            let want = ["192.0.2.0/24 Blackhole", "198.51.100.0/24", "203.0.113.0/24"];
+            assert_eq!(blocks, want);
+        })
+        .quotas(Quotas { routes_per_table: 5, ..Quotas::default() })
+        .ok("CreateRoute RouteTableId={rtb} DestinationCidrBlock=0.0.0.0/0 GatewayId={igw}")
+        .fails(
+            "RouteLimitExceeded",
+            "CreateRoute RouteTableId={rtb} DestinationCidrBlock=203.0.113.7/32 GatewayId={igw}",
+        )
+        .ok(&format!("{modify} MaxEntries=4"))
+        .ok("DescribeManagedPrefixLists PrefixListId.1={pl}");
+    assert!(scenario.body().contains("do not support the new maximum size: rtb-"));
+    scenario
+        .ok(&format!("ReplaceRoute {route} NetworkInterfaceId={{eni}}"))
+        .ok(&format!("DeleteRoute {route}"))
+        .fails("InvalidRoute.NotFound", &format!("DeleteRoute {route}"))
+        .ok("DeleteManagedPrefixList PrefixListId={pl}");
 }

@@ -153,6 +153,7 @@ pub const SELECTS: &[Select] = &[
             ("association.subnet-id", "{subnet}"),
             ("route.destination-cidr-block", "192.0.2.0/24"),
             ("route.destination-ipv6-cidr-block", "::/0"),
+            ("route.destination-prefix-list-id", "{routed}"),
             ("route.egress-only-internet-gateway-id", "{eigw}"),
             ("route.gateway-id", "{igw}"),
             ("route.instance-id", "{i}"),
@@ -162,7 +163,6 @@ pub const SELECTS: &[Select] = &[
         alike: &[("owner-id", "123456789012"), ("route.state", "active")],
         nothing: &[
             "association.gateway-id",
-            "route.destination-prefix-list-id",
             "route.transit-gateway-id",
             "route.vpc-peering-connection-id",
         ],

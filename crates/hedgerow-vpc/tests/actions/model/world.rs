@@ -114,6 +114,13 @@ fn gateways(scenario: Scenario) -> Scenario {
         .make("rtb2", "routeTableId", "CreateRouteTable VpcId={vpc2}")
         .make("rtb3", "routeTableId", "CreateRouteTable VpcId={vpc}")
         .make(
+            "routed",
+            "prefixListId",
+            "CreateManagedPrefixList PrefixListName=routed AddressFamily=IPv4 MaxEntries=2 \
+             Entry.1.Cidr=203.0.113.0/25",
+        )
+        .ok("CreateRoute RouteTableId={rtb} DestinationPrefixListId={routed} GatewayId={igw}")
+        .make(
             "rtbassoc",
             "associationId",
             "AssociateRouteTable RouteTableId={rtb} SubnetId={subnet}",
