@@ -226,7 +226,7 @@ pub(super) enum Source {
     /// An interface that exists; only in launches of one instance.
     Existing(String),
     /// A new one per instance.
-    New(NewInterface),
+    New(Box<NewInterface>),
 }
 
 pub(crate) fn run(
@@ -274,7 +274,7 @@ pub(crate) fn run(
 fn plug_in(cx: &mut Context<'_>, instance: &str, planned: &PlannedInterface) {
     let eni = match &planned.source {
         Source::Existing(id) => id.clone(),
-        Source::New(new) => interface::make(cx, new.clone()),
+        Source::New(new) => interface::make(cx, NewInterface::clone(new)),
     };
     attachment::make(cx, &eni, instance, planned.device_index, planned.delete_on_termination);
     if planned.public {

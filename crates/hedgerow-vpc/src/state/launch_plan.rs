@@ -306,7 +306,12 @@ fn plan_interface(
     // Without a wish the subnet decides, and only for an instance's only interface.
     let only = request.interfaces.len() <= 1 && device_index == 0;
     let public = spec.associate_public_ip_address.unwrap_or(only && subnet.public_on_launch);
-    Ok(PlannedInterface { device_index, delete_on_termination, public, source: Source::New(new) })
+    Ok(PlannedInterface {
+        device_index,
+        delete_on_termination,
+        public,
+        source: Source::New(Box::new(new)),
+    })
 }
 
 /// `InvalidParameterCombination` where an interface asks for a public address and is not the only

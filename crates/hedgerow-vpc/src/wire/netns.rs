@@ -111,10 +111,10 @@ pub(super) fn make_router(full: &str, namespace: &Netns) -> Result<(), WireError
     let settings = [("ip_forward", "1"), ("conf/all/send_redirects", "0")]
         .into_iter()
         .chain([("conf/default/send_redirects", "0")]);
-    let write = || {
+    let write = move || {
+        let mut settings = settings;
         settings
-            .map(|(name, value)| fs::write(format!("/proc/sys/net/ipv4/{name}"), value))
-            .collect::<io::Result<()>>()
+            .try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/ipv4/{name}"), value))
     };
     let written = namespace.run(write).and_then(|result| result);
     written.map_err(failed("let packets be forwarded in", &path(full)))
