@@ -103,6 +103,7 @@ impl Machine {
     /// All that the records name is put: it is what packets meet from now on, and all else goes.
     pub(super) async fn go_live(&mut self) -> Result<(), WireError> {
         let Some(Adoption { anew, adopted, made }) = self.adopting.take() else { return Ok(()) };
+        tracing::debug!("all that the records name is put: going live");
         self.remove_leftovers().await?;
         self.fabric.go_live()?;
         match fs::remove_dir_all(&anew) {

@@ -45,10 +45,15 @@ impl Vpc {
         self.endpoint = address.parse().expect("an address");
     }
 
-    /// Kills a start in the middle of it.
-    pub fn start_and_kill(&mut self, after: Duration) {
-        let child = self.command(false).stdout(Stdio::null()).spawn();
-        self.child = Some(child.expect("start hedgerow-vpc"));
+    /// Kills a start some time after its log has said this.
+    pub fn start_and_kill(&mut self, said: &str, after: Duration) {
+        let mut command = self.command(false);
+        command.env("RUST_LOG", "debug").stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("start hedgerow-vpc");
+        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        self.child = Some(child);
+        let mut lines = log.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(said)), "it did not say: {said}");
         std::thread::sleep(after);
         self.end(Signal::SIGKILL);
     }
