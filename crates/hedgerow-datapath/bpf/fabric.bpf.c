@@ -24,7 +24,8 @@
  * 16. the sender's network ACL, if the packet leaves the subnet  network_acl_egress
  * 17. the receiver's network ACL, if it enters one               network_acl_ingress
  * 18. the receiver's groups, inwards; not if tracked             ingress_groups
- * 19. it is larger than what the receiver takes                  packet_too_big
+ * 19. it is larger than what the receiver takes, and must not
+ *     be fragmented                                              packet_too_big
  *
  * The interfaces that stand for gateways have no groups, nor does the Internet a network ACL.
  *
@@ -50,6 +51,7 @@
 #include "fabric/gateway.h"
 #include "fabric/icmp.h"
 #include "fabric/mtu.h"
+#include "fabric/slice.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -388,8 +390,8 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 {
 	struct hr_packet *p = &x->packet;
 	const struct hr_interface *to;
+	__u32 reason, big;
 	__be32 public = 0;
-	__u32 reason;
 
 	if (x->parsed)
 		return x->parsed;
@@ -422,13 +424,15 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 	reason = hr_judge(skb, x, six, from, to);
 	if (reason)
 		return reason;
-	if (hr_mtu_exceeded(skb, p, to)) {
+	big = hr_mtu_exceeded(skb, p, to);
+	if (big && (six || !hr_slice_may(skb, p))) {
 		x->action = six ? TC_ACT_SHOT : hr_mtu_tell(skb, p, from, to);
 		return HR_PACKET_TOO_BIG;
 	}
 	if (public && hr_translate(skb, hr_at(p), HR_SOURCE, p->source, public) < 0)
 		return HR_MALFORMED;
-	x->action = hr_forward_between(skb, p, from, to);
+	x->action = big ? hr_slice(skb, p, from, to, x->slots[1]) :
+			  hr_forward_between(skb, p, from, to);
 	return HR_ALLOWED;
 }
 
@@ -588,4 +592,10 @@ SEC("classifier")
 int nat(struct __sk_buff *skb)
 {
 	return hr_nat(skb);
+}
+
+SEC("classifier")
+int slice(struct __sk_buff *skb)
+{
+	return hr_slice_take(skb);
 }

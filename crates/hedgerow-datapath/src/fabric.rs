@@ -69,7 +69,7 @@ pub const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x68, 0x7
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fabric.bpf.o"));
 
 /// Programs of the object.
-const PROGRAMS: &[&str] = &["fabric", "nat"];
+const PROGRAMS: &[&str] = &["fabric", "nat", "slice"];
 
 /// A program at a device.
 enum Link {

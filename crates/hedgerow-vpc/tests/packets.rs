@@ -3,6 +3,8 @@
 #[path = "packets/gateways.rs"]
 mod gateways;
 mod harness;
+#[path = "packets/mtu.rs"]
+mod mtu;
 #[path = "packets/subnets.rs"]
 mod subnets;
 

@@ -9,6 +9,9 @@ use super::{Fabric, FabricError};
 /// `HR_PORT_INTERNET`.
 const INTERNET: u32 = u32::MAX;
 
+/// `HR_SLICE_LOOPBACK`.
+const LOOPBACK: u32 = 1;
+
 /// A public address and what it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublicAddress {
@@ -87,6 +90,12 @@ impl Fabric {
     /// the fabric's to its port.
     pub fn attach_nat(&mut self, name: &str, ifindex: u32) -> Result<(), FabricError> {
         self.attach_program("nat", name, ifindex)
+    }
+
+    /// Attaches the program that fragments packets to the loopback device of the fabric's namespace,
+    /// which must be up.
+    pub fn attach_slice(&mut self) -> Result<(), FabricError> {
+        self.attach_program("slice", "lo", LOOPBACK)
     }
 
     /// Forgets a gateway by its devices; absent is fine.

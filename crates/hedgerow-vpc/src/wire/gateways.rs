@@ -46,6 +46,8 @@ struct Internet {
 /// What there is of gateways.
 #[derive(Default)]
 pub(super) struct Gateways {
+    /// Whether packets are fragmented at the loopback device.
+    slices: bool,
     internet: Option<Internet>,
     /// VPCs that have an internet gateway.
     attached: HashSet<u32>,
@@ -102,6 +104,7 @@ impl Machine {
         vpc: u32,
         now: Instant,
     ) -> Result<(), WireError> {
+        self.slice().await?;
         let ifindex = self.internet().await?;
         self.fabric.put_interface(internet_gateway(vpc, ifindex), now)?;
         self.gateways.attached.insert(vpc);
@@ -129,6 +132,7 @@ impl Machine {
             return Ok(());
         }
         self.remove_nat_gateway(key, now).await?;
+        self.slice().await?;
         let effect = "put NAT gateway";
         let missing = || unknown(effect, "interface", interface);
         let view = self.interfaces.get(&interface).cloned().ok_or_else(missing)?;
@@ -198,6 +202,17 @@ impl Machine {
         // The new owner may have been put before the old one was.
         let moved = self.gateways.publics.values().any(|known| known.public == gone.public);
         if moved { Ok(()) } else { Ok(self.fabric.remove_public(gone.public)?) }
+    }
+
+    /// Makes ready to fragment packets: gateways take smaller ones than instances do.
+    async fn slice(&mut self) -> Result<(), WireError> {
+        if !self.gateways.slices {
+            let lo = index_of("lo")?;
+            self.net.set_up(lo).await?;
+            self.fabric.attach_slice()?;
+            self.gateways.slices = true;
+        }
+        Ok(())
     }
 
     /// The port to the Internet, made if it is not there yet.

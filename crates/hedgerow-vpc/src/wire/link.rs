@@ -19,6 +19,8 @@ use super::WireError;
 
 /// EC2's jumbo frames ("Network maximum transmission unit", Amazon EC2 User Guide).
 pub(super) const MTU: u32 = 9001;
+/// A port takes all that comes: the fabric says what is too large, to its sender.
+const PORT_MTU: u32 = 65_535;
 
 /// A netlink socket in one network namespace.
 pub(super) struct Netlink {
@@ -90,7 +92,7 @@ impl Netlink {
             .address(far.mac.to_vec())
             .setns_by_fd(far.namespace.as_fd().as_raw_fd());
         let message = LinkMessageBuilder::<LinkVeth>::new(name, far.name)
-            .mtu(MTU)
+            .mtu(PORT_MTU)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
             .build();
         let added = self.handle.link().add(message).execute().await;

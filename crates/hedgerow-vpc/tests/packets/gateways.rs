@@ -9,9 +9,9 @@ use super::subnets::{LOCAL, acl, all, entry, routes, subnet};
 use super::*;
 
 /// Somebody outside.
-const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 /// The public address of the client.
-const ELASTIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub const ELASTIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 
 fn internet() -> RouteTarget {
@@ -20,7 +20,7 @@ fn internet() -> RouteTarget {
 
 /// Subnet 1 with a route to an internet gateway, subnet 2 without; groups that let all out, and
 /// one that lets TCP 80 in from outside.
-fn public_subnet(lab: &Lab) {
+pub fn public_subnet(lab: &Lab) {
     lab.apply(&[Effect::PutInternetGateway { id: "igw-1".into(), vpc: VPC }]);
     routes(lab, 1, &[LOCAL, (ANY, internet())]);
     routes(lab, 2, &[LOCAL]);
@@ -38,15 +38,15 @@ fn with_public(mut view: InterfaceView, public: Ipv4Addr) -> InterfaceView {
 }
 
 /// The client at 10.0.1.10 with the elastic address.
-fn public_client(lab: &Lab) -> Host {
+pub fn public_client(lab: &Lab) -> Host {
     lab.host("client", &with_public(interface(1, [1, 10], &["sg-out", "sg-web"]), ELASTIC))
 }
 
-fn listen_outside(lab: &Lab, port: u16) -> TcpListener {
+pub fn listen_outside(lab: &Lab, port: u16) -> TcpListener {
     lab.outside(|| TcpListener::bind((SERVER, port)).expect("listen outside"))
 }
 
-fn udp_outside(lab: &Lab, port: u16) -> UdpSocket {
+pub fn udp_outside(lab: &Lab, port: u16) -> UdpSocket {
     let socket = lab.outside(|| UdpSocket::bind((SERVER, port)).expect("bind outside"));
     socket.set_read_timeout(Some(SILENCE)).expect("timeout");
     socket
@@ -210,7 +210,7 @@ fn network_acls_guard_the_way_to_the_gateway() {
 const NAT: u32 = 5;
 
 /// The NAT gateway at 10.0.1.5 with `OTHER`, a private client at 10.0.2.10 with a route to it.
-fn nat_and_client(lab: &Lab) -> Host {
+pub fn nat_and_client(lab: &Lab) -> Host {
     public_subnet(lab);
     let mut nat = with_public(interface(NAT, [1, 5], &[]), OTHER);
     nat.source_dest_check = false;
