@@ -160,6 +160,50 @@ fn dns_inside_an_instance() {
     assert_eq!(ask("db.example.", RecordType::A), "Refused");
 }
 
+/// A public name is the private address in its own VPC, and the public one in others.
+#[test]
+fn public_names_and_ipv6_addresses_resolve() {
+    let vpc = Vpc::start(&[]);
+    let network = network(&vpc);
+    let i = instance(&vpc, &network, &network.closed, "10.0.1.10", "");
+    let eth0 = vpc.ask(
+        "DescribeNetworkInterfaces&Filter.1.Name=private-ip-address&Filter.1.Value.1=10.0.1.10",
+        "networkInterfaceId",
+    );
+    let gateway = vpc.ask("CreateInternetGateway", "internetGatewayId");
+    let attach = format!("AttachInternetGateway&InternetGatewayId={gateway}&VpcId={}", network.vpc);
+    vpc.ask(&attach, "return");
+    let allocated = vpc.ask("AllocateAddress&Domain=vpc", "allocationId");
+    let public = vpc.ask(&format!("DescribeAddresses&AllocationId.1={allocated}"), "publicIp");
+    let associate = format!("AssociateAddress&AllocationId={allocated}&NetworkInterfaceId={eth0}");
+    vpc.ask(&associate, "associationId");
+    let name = vpc.ask(&format!("DescribeInstances&InstanceId.1={i}"), "dnsName");
+    let label = public.replace('.', "-");
+    assert_eq!(name, format!("ec2-{label}.us-west-2.compute.amazonaws.com"));
+    let ask = |name: &str, kind| vpc.inside(&i, || said(&by_udp(DNS, name, kind)));
+    assert_eq!(ask(&format!("{name}."), RecordType::A), "10.0.1.10");
+    let nobody = "ec2-198-51-100-1.us-west-2.compute.amazonaws.com.";
+    assert_eq!(ask(nobody, RecordType::A), "NXDomain");
+    let octets: Vec<&str> = public.split('.').rev().collect();
+    let backwards = format!("{}.in-addr.arpa.", octets.join("."));
+    assert_eq!(ask(&backwards, RecordType::PTR), format!("{name}."));
+    let hostname = vpc.inside(&i, || {
+        let token = metadata("PUT", "api/token", "x-aws-ec2-metadata-token-ttl-seconds: 60\r\n");
+        let header = format!("x-aws-ec2-metadata-token: {}\r\n", body(&token));
+        metadata("GET", "meta-data/public-hostname", &header)
+    });
+    assert_eq!(body(&hostname), name);
+
+    let run = "RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=1";
+    let elsewhere = vpc.ask(run, "instanceId");
+    let other = vpc.inside(&elsewhere, || said(&by_udp(DNS, &format!("{name}."), RecordType::A)));
+    assert_eq!(other, public, "in the default VPC");
+
+    put_zone(&vpc, "six.example", r#"{"names": {"@": ["10.0.9.9", "2001:db8::9"]}}"#);
+    assert_eq!(ask("six.example.", RecordType::A), "10.0.9.9");
+    assert_eq!(ask("six.example.", RecordType::AAAA), "2001:db8::9");
+}
+
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }

@@ -1,7 +1,9 @@
 //! A request's bytes to an answer's bytes; pure.
 
+use std::net::IpAddr;
+
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::Found;
@@ -119,8 +121,14 @@ fn fill(answer: &mut Message, query: &Query, found: Found) -> ResponseCode {
     let wants = |kind| query.query_type() == kind || query.query_type() == RecordType::ANY;
     let record = |data| Record::from_rdata(query.name().clone(), TTL, data);
     match found {
-        Found::Addresses(addresses) if wants(RecordType::A) => {
-            answer.add_answers(addresses.into_iter().map(|address| record(RData::A(A(address)))));
+        Found::Addresses(addresses) => {
+            let data = addresses.into_iter().filter_map(|address| match address {
+                IpAddr::V4(address) => wants(RecordType::A).then_some(RData::A(A(address))),
+                IpAddr::V6(address) => {
+                    wants(RecordType::AAAA).then_some(RData::AAAA(AAAA(address)))
+                }
+            });
+            answer.add_answers(data.map(record));
         }
         Found::Host(host) if wants(RecordType::PTR) => match Name::from_ascii(host + ".") {
             Ok(host) => {
@@ -129,7 +137,7 @@ fn fill(answer: &mut Message, query: &Query, found: Found) -> ResponseCode {
             Err(_) => return ResponseCode::ServFail,
         },
         // The name is there, records of that type are not.
-        Found::Addresses(_) | Found::Host(_) => {}
+        Found::Host(_) => {}
         Found::Absent { zone } => {
             let at_apex = query.name().to_ascii().trim_end_matches('.').eq_ignore_ascii_case(&zone);
             if let Some(record) = start_of_authority(&zone) {
@@ -188,12 +196,12 @@ mod tests {
     }
 
     fn many() -> Found {
-        Found::Addresses((0..100).map(|n| Ipv4Addr::new(10, 0, 0, n)).collect())
+        Found::Addresses((0..100).map(|n| Ipv4Addr::new(10, 0, 0, n).into()).collect())
     }
 
     #[test]
     fn an_address_in_the_case_it_was_asked_for() {
-        let found = Found::Addresses(vec![Ipv4Addr::new(10, 0, 0, 5)]);
+        let found = Found::Addresses(vec![Ipv4Addr::new(10, 0, 0, 5).into()]);
         let request = question("Db.Example.", RecordType::A, None);
         let answer = ask(&request, Transport::Udp, found.clone());
         assert_eq!((answer.metadata.id, answer.answers.len()), (7, 1));

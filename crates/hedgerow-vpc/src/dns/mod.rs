@@ -12,7 +12,7 @@ mod message;
 mod names;
 mod serve;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) use forward::{Forwarder, parse as parse_forwarder};
 pub(crate) use message::{Reply, Transport, reply};
@@ -30,7 +30,7 @@ pub(crate) const PORT: u16 = 53;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     /// It has these addresses.
-    Addresses(Vec<Ipv4Addr>),
+    Addresses(Vec<IpAddr>),
     /// It is an address written backwards, of the host with this name.
     Host(String),
     /// It would be in this zone of ours, and is not there.

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::Found;
 use crate::state::instance::primary;
+use crate::state::interface::Interface;
 use crate::state::rds;
 use crate::state::vpc::Vpc;
 use crate::state::{Region, State};
@@ -25,6 +26,7 @@ pub(crate) fn find(state: &State, vpc: u32, name: &str) -> Found {
         Some((_, vpc)) if !vpc.dns_support => Found::Off,
         Some((region, vpc)) => in_zones(region, vpc, name)
             .or_else(|| of_instance(region, vpc, name))
+            .or_else(|| of_public_address(region, vpc, name))
             .or_else(|| of_database(region, name))
             .or_else(|| backwards(region, vpc, name))
             .unwrap_or(Found::Elsewhere),
@@ -52,7 +54,7 @@ fn in_zones(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
 /// `ip-10-0-0-5.DOMAIN` and `i-….DOMAIN`.
 fn of_instance(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     if name == INSTANCE_DATA {
-        return Some(Found::Addresses(vec![METADATA]));
+        return Some(one(METADATA));
     }
     let domain = domain(region);
     let label = match name.strip_suffix(domain.as_str()) {
@@ -63,15 +65,49 @@ fn of_instance(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     let address = if !vpc.dns_hostnames {
         None
     } else if label.starts_with("ip-") {
-        address_of_label(label).filter(|address| taken(region, vpc, *address))
+        address_of_label("ip-", label).filter(|address| taken(region, vpc, *address))
     } else {
         let instance = region.instances.get(label).filter(|instance| instance.vpc == vpc.id);
         instance.and_then(|instance| primary(region, instance)).map(|eth0| eth0.primary())
     };
     Some(match address {
-        Some(address) => Found::Addresses(vec![address]),
+        Some(address) => one(address),
         None => Found::Absent { zone: domain },
     })
+}
+
+fn one(address: Ipv4Addr) -> Found {
+    Found::Addresses(vec![address.into()])
+}
+
+/// `ec2-203-0-113-25.us-west-2.compute.amazonaws.com`: inside of the VPC of the interface that has the
+/// address its private address, elsewhere the address itself. The name is the owner's: its VPC must
+/// have host names.
+fn of_public_address(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
+    let domain = region.public_domain();
+    let label = match name.strip_suffix(domain.as_str())? {
+        "" => return Some(Found::Absent { zone: domain }),
+        rest => rest.strip_suffix('.')?,
+    };
+    let public = address_of_label("ec2-", label);
+    let owner = public.and_then(|public| public_owner(region, public));
+    Some(match (public, owner) {
+        (Some(_), Some(owner)) if owner.vpc == vpc.id => one(owner.primary()),
+        (Some(public), Some(_)) => one(public),
+        _ => Found::Absent { zone: domain },
+    })
+}
+
+/// The interface with this public address, if its VPC gives host names.
+fn public_owner(region: &Region, public: Ipv4Addr) -> Option<&Interface> {
+    let elastic = region.addresses.values().filter(|address| address.public == public);
+    let elastic = elastic.filter_map(|address| Some(&address.association.as_ref()?.interface));
+    let launched = region.launch_addresses.iter().filter(|(_, own)| **own == Some(public));
+    let mut owners = elastic.chain(launched.map(|(interface, _)| interface));
+    // An interface with an elastic address does not show the one from its launch.
+    let owner = owners.find(|interface| region.public_of(interface) == Some(public))?;
+    let named = |owner: &&Interface| region.vpcs.get(&owner.vpc).is_some_and(|v| v.dns_hostnames);
+    region.interfaces.get(owner).filter(named)
 }
 
 /// Names of databases, which every VPC of the region can resolve.
@@ -82,7 +118,7 @@ fn of_database(region: &Region, name: &str) -> Option<Found> {
     let found = region.databases.get(id).filter(|_| rds::endpoint(region.name(), id) == name);
     let interface = found.and_then(|database| region.interfaces.get(&database.interface));
     Some(match interface {
-        Some(interface) => Found::Addresses(vec![interface.primary()]),
+        Some(interface) => one(interface.primary()),
         None => Found::Absent { zone },
     })
 }
@@ -102,7 +138,8 @@ fn backwards(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     let [a, b, c, d] = octets[..] else { return None };
     let address = Ipv4Addr::new(a, b, c, d);
     if !vpc.view().blocks.iter().any(|block| block.contains(address)) {
-        return None;
+        // A public address is that of whoever has it, in whichever VPC.
+        return public_owner(region, address).map(|_| Found::Host(region.public_dns_name(address)));
     }
     Some(if vpc.dns_hostnames && taken(region, vpc, address) {
         Found::Host(region.private_dns_name(address))
@@ -117,9 +154,9 @@ fn taken(region: &Region, vpc: &Vpc, address: Ipv4Addr) -> bool {
     subnets.any(|subnet| subnet.taken.contains_key(&address))
 }
 
-/// The address of `ip-10-0-0-5`.
-fn address_of_label(label: &str) -> Option<Ipv4Addr> {
-    let octets = label.strip_prefix("ip-")?.split('-').map(octet).collect::<Option<Vec<u8>>>()?;
+/// The address of `ip-10-0-0-5` or `ec2-203-0-113-25`, by its prefix.
+fn address_of_label(prefix: &str, label: &str) -> Option<Ipv4Addr> {
+    let octets = label.strip_prefix(prefix)?.split('-').map(octet).collect::<Option<Vec<u8>>>()?;
     <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
 }
 
@@ -144,7 +181,7 @@ mod tests {
             ("ip-10-0-0-+5", None),
             ("ip-", None),
         ] {
-            assert_eq!(address_of_label(label), want, "{label}");
+            assert_eq!(address_of_label("ip-", label), want, "{label}");
         }
     }
 }

@@ -100,6 +100,9 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
     put("dynamic/instance-identity/document", identity(region, instance, address));
     if let Some(public) = region.public_of(&primary.id) {
         put("meta-data/public-ipv4", public.to_string());
+        if let Some(name) = public_name(region, primary, public) {
+            put("meta-data/public-hostname", name);
+        }
     }
     if let Some(address) = primary.ipv6.first() {
         put("meta-data/ipv6", address.to_string());
@@ -128,6 +131,9 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
         if let Some(public) = region.public_of(id) {
             let below = format!("meta-data/network/interfaces/macs/{mac}");
             put(&format!("{below}/public-ipv4s"), public.to_string());
+            if let Some(name) = public_name(region, interface, public) {
+                put(&format!("{below}/public-hostname"), name);
+            }
             let private = interface.primary().to_string();
             put(&format!("{below}/ipv4-associations/{public}"), private);
         }
@@ -141,6 +147,11 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
         tree.insert("user-data".to_owned(), Leaf::UserData(bytes));
     }
     Some(tree)
+}
+
+/// The name of an interface's public address, where its VPC gives names.
+fn public_name(region: &Region, interface: &Interface, public: Ipv4Addr) -> Option<String> {
+    region.vpcs[&interface.vpc].dns_hostnames.then(|| region.public_dns_name(public))
 }
 
 /// What every instance has below `meta-data/`.

@@ -8,7 +8,7 @@
 //! Each becomes a form body, so that everything after it is the same as for EC2's actions.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -41,7 +41,7 @@ struct Where {
 #[serde(deny_unknown_fields)]
 struct Contents {
     /// Names relative to the zone (`@`: itself, `*`: every other) to addresses.
-    names: BTreeMap<String, Vec<Ipv4Addr>>,
+    names: BTreeMap<String, Vec<IpAddr>>,
     /// The VPCs that see it; all of the region's if empty.
     #[serde(default)]
     vpcs: Vec<String>,

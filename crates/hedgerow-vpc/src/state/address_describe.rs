@@ -38,12 +38,17 @@ impl Region {
     }
 
     /// The name that DNS gives a public address.
-    fn public_dns_name(&self, address: Ipv4Addr) -> String {
+    pub(crate) fn public_dns_name(&self, address: Ipv4Addr) -> String {
         let [a, b, c, d] = address.octets();
+        format!("ec2-{a}-{b}-{c}-{d}.{}", self.public_domain())
+    }
+
+    /// What names of public addresses in the region end with.
+    pub(crate) fn public_domain(&self) -> String {
         // us-east-1 is older than regional names.
         match self.name.as_str() {
-            "us-east-1" => format!("ec2-{a}-{b}-{c}-{d}.compute-1.amazonaws.com"),
-            region => format!("ec2-{a}-{b}-{c}-{d}.{region}.compute.amazonaws.com"),
+            "us-east-1" => "compute-1.amazonaws.com".to_owned(),
+            region => format!("{region}.compute.amazonaws.com"),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! API: the server offers them at `/_hedgerow/dns/ZONE`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +25,12 @@ pub(crate) struct Zone {
     /// a public name would be seen.
     pub vpcs: BTreeSet<String>,
     /// Full name to addresses; `*.ZONE` stands for every name in the zone that is not listed.
-    pub names: BTreeMap<String, Vec<Ipv4Addr>>,
+    pub names: BTreeMap<String, Vec<IpAddr>>,
 }
 
 impl Zone {
     /// Addresses of a name in the zone, by itself or by the zone's wildcard.
-    pub fn addresses(&self, name: &str) -> Option<&[Ipv4Addr]> {
+    pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
         let wild = || self.names.get(&format!("*.{}", self.name)).filter(|_| name != self.name);
         self.names.get(name).or_else(wild).map(Vec::as_slice)
     }
@@ -53,7 +53,7 @@ pub(crate) struct PutLabZone {
 struct RecordSpec {
     name: String,
     #[serde(default, rename = "Address")]
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
 }
 
 pub(crate) fn put(cx: &mut Context<'_>, request: PutLabZone) -> Result<Done, Ec2Error> {
