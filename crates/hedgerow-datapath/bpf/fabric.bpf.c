@@ -324,7 +324,7 @@ static __always_inline __u32 hr_from_service(struct __sk_buff *skb, struct hr_pa
 		return HR_ALLOWED;
 	}
 	if (six ? !hr_forward_is_service_v6(six->ip.source)
-		: !hr_forward_is_service(x->packet.source))
+		: !hr_forward_is_service_of(x->vpc, x->packet.source))
 		return HR_SOURCE_ADDRESS;
 	x->to = six ? hr_address_owner_v6(six, x->vpc, six->ip.destination, &since)
 		    : hr_address_owner(x->vpc, x->packet.destination, &since);
@@ -404,7 +404,7 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 	if (reason)
 		return reason;
 	if (six ? hr_forward_is_service_v6(six->ip.destination)
-		: hr_forward_is_service(p->destination))
+		: hr_forward_is_service_of(x->vpc, p->destination))
 		return hr_to_service(skb, x);
 	reason = hr_route(from, six, p->destination, x->owners[1], &x->to);
 	if (reason)

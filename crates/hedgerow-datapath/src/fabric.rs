@@ -30,7 +30,7 @@ mod sets;
 mod slots;
 
 use std::collections::HashMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -229,10 +229,17 @@ impl Fabric {
         self.maps.ports.put(ifindex, Port { interface, vpc })
     }
 
-    /// Says which port leads to the services of a VPC, and their MAC.
-    pub fn put_service(&mut self, vpc: u32, ifindex: u32, mac: [u8; 6]) -> Result<(), FabricError> {
+    /// Says which port leads to the services of a VPC, their MAC, and the address in the VPC that its
+    /// DNS has besides the link-local one.
+    pub fn put_service(
+        &mut self,
+        vpc: u32,
+        ifindex: u32,
+        mac: [u8; 6],
+        dns: Ipv4Addr,
+    ) -> Result<(), FabricError> {
         self.maps.ports.put(ifindex, Port { interface: 0, vpc })?;
-        self.maps.services.put(vpc, Service { ifindex, mac, pad: 0 })
+        self.maps.services.put(vpc, Service { ifindex, mac, pad: 0, dns: dns.to_bits().to_be() })
     }
 
     /// The VPC's services are gone.

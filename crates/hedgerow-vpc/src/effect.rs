@@ -29,6 +29,13 @@ pub struct VpcView {
     pub blocks: Vec<Ipv4Prefix>,
 }
 
+impl VpcView {
+    /// Where the VPC's DNS is besides the link-local address: base + 2 of its first block.
+    pub(crate) fn dns(&self) -> Option<Ipv4Addr> {
+        self.blocks.first().map(|block| block.nth(2))
+    }
+}
+
 /// A subnet as the fabric needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetView {

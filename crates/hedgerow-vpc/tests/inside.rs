@@ -20,6 +20,7 @@ const DNS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(169, 254, 169, 253)), 53);
 
 /// A VPC 10.0.0.0/16 with DNS names, a subnet 10.0.1.0/24, and a group that lets nothing out.
+#[derive(Clone)]
 struct Network {
     vpc: String,
     subnet: String,
@@ -62,13 +63,24 @@ fn question(name: &str, kind: RecordType) -> Vec<u8> {
 }
 
 fn by_udp(to: SocketAddr, name: &str, kind: RecordType) -> Message {
-    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-    socket.connect(to).expect("connect");
-    socket.set_read_timeout(Some(Duration::from_secs(8))).expect("a timeout");
-    socket.send(&question(name, kind)).expect("ask");
+    let answer = ask_udp(to, name, kind, Duration::from_secs(8));
+    let bytes = answer.unwrap_or_else(|error| panic!("{name}: {error}"));
+    Message::from_vec(&bytes).expect("an answer")
+}
+
+fn ask_udp(
+    to: SocketAddr,
+    name: &str,
+    kind: RecordType,
+    patience: Duration,
+) -> std::io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.send(&question(name, kind))?;
     let mut answer = [0; 4_096];
-    let length = socket.recv(&mut answer).unwrap_or_else(|error| panic!("{name}: {error}"));
-    Message::from_vec(&answer[..length]).expect("an answer")
+    let length = socket.recv(&mut answer)?;
+    Ok(answer[..length].to_vec())
 }
 
 fn by_tcp(name: &str, kind: RecordType) -> Message {
@@ -129,6 +141,9 @@ fn dns_inside_an_instance() {
     let i = instance(&vpc, &network, &network.closed, "10.0.1.10", "");
     let ask = |name: &str, kind| vpc.inside(&i, || said(&by_udp(DNS, name, kind)));
     let own = "ip-10-0-1-10.us-west-2.compute.internal.";
+    let base = SocketAddr::from(([10, 0, 0, 2], 53));
+    let at_base = |i: &str| vpc.inside(i, || said(&by_udp(base, own, RecordType::A)));
+    assert_eq!(at_base(&i), "10.0.1.10", "at the VPC's base + 2, behind the router");
     assert_eq!(ask(own, RecordType::A), "10.0.1.10", "though its group lets nothing out");
     assert_eq!(ask(&format!("{i}.us-west-2.compute.internal."), RecordType::A), "10.0.1.10");
     assert_eq!(ask("10.1.0.10.in-addr.arpa.", RecordType::PTR), own);
@@ -136,6 +151,16 @@ fn dns_inside_an_instance() {
     assert_eq!(ask("ip-10-0-1-11.us-west-2.compute.internal.", RecordType::A), "NXDomain");
     assert_eq!(ask(own, RecordType::AAAA), "", "there, but without an IPv6 address");
     assert_eq!(ask("example.org.", RecordType::A), "192.0.2.1", "from the other resolver");
+
+    // In the VPC's first subnet the address is a neighbour, which the VPC answers for.
+    let first = format!("CreateSubnet&VpcId={}&CidrBlock=10.0.0.0/24", network.vpc);
+    let first = Network { subnet: vpc.ask(&first, "subnetId"), ..network.clone() };
+    let neighbour = instance(&vpc, &first, &first.closed, "10.0.0.10", "");
+    assert_eq!(at_base(&neighbour), "10.0.1.10");
+    let run = "RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=1";
+    let elsewhere = vpc.ask(run, "instanceId");
+    let asked = vpc.inside(&elsewhere, || ask_udp(base, own, RecordType::A, TIMEOUT));
+    assert!(asked.is_err(), "another VPC's: {asked:?}");
 
     let many: Vec<String> = (1..=100).map(|n| format!("\"10.0.9.{n}\"")).collect();
     let contents =

@@ -99,6 +99,20 @@ static __always_inline int hr_forward_is_service_v6(const __be32 *address)
 	return address[3] == bpf_htonl(0x254) || address[3] == bpf_htonl(0x253);
 }
 
+/* The link-local ones, and the VPC's DNS at its base + 2. A VPC's blocks have 16 addresses at least, so
+ * the last four bits of that are 2: most others are told without a look-up. */
+static __always_inline int hr_forward_is_service_of(__u32 vpc, __be32 address)
+{
+	const struct hr_service *service;
+
+	if (hr_forward_is_service(address))
+		return 1;
+	if ((address & bpf_htonl(0xf)) != bpf_htonl(2))
+		return 0;
+	service = bpf_map_lookup_elem(&services, &vpc);
+	return service && service->dns == address;
+}
+
 /* Class D and E, limited broadcast, and the broadcast address of the sender's subnet. */
 static __always_inline int hr_forward_is_multicast(const struct hr_interface *from,
 						   const struct hr_packet *p)
@@ -193,7 +207,8 @@ static __always_inline int hr_arp_answer(const struct hr_interface *from, __be32
 	const struct hr_interface *owner;
 	__u32 since;
 
-	if (target == bpf_htonl(bpf_ntohl(from->subnet) + 1) || hr_forward_is_service(target)) {
+	if (target == bpf_htonl(bpf_ntohl(from->subnet) + 1) ||
+	    hr_forward_is_service_of(from->vpc, target)) {
 		__builtin_memcpy(mac, router, 6);
 		return 1;
 	}

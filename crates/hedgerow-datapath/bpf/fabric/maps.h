@@ -140,6 +140,7 @@ struct hr_service {
 	__u32 ifindex;
 	__u8 mac[6];
 	__u16 pad;
+	__be32 dns; /* where the VPC's DNS is besides 169.254.169.253: its base + 2 */
 };
 
 /* VPC key → its service port. */

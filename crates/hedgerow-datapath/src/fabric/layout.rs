@@ -49,7 +49,7 @@ twin! {
 }
 twin! {
     /// `struct hr_service`.
-    Service, 12 { ifindex: u32, mac: [u8; 6], pad: u16, }
+    Service, 16 { ifindex: u32, mac: [u8; 6], pad: u16, dns: u32, }
 }
 twin! {
     /// `struct hr_public`.

@@ -1,6 +1,6 @@
 //! The server's services besides the API: DNS, flow logs, keys of instances' roles.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -125,9 +125,8 @@ impl Server {
 }
 
 /// Where a VPC's DNS is.
-fn dns_addresses(_view: &VpcView) -> Vec<SocketAddr> {
-    vec![
-        SocketAddr::from((dns::ADDRESS, dns::PORT)),
-        SocketAddr::from((dns::IPV6_ADDRESS, dns::PORT)),
-    ]
+fn dns_addresses(view: &VpcView) -> impl Iterator<Item = SocketAddr> {
+    let addresses = [dns::ADDRESS.into(), dns::IPV6_ADDRESS.into()].into_iter();
+    let addresses = addresses.chain(view.dns().map(IpAddr::from));
+    addresses.map(|address| SocketAddr::new(address, dns::PORT))
 }

@@ -278,14 +278,16 @@ impl Machine {
             }
         };
         self.fabric.attach(&port, ifindex)?;
-        self.fabric.put_service(view.key, ifindex, SERVICE_MAC)?;
+        let dns = view.dns();
+        let in_fabric = dns.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        self.fabric.put_service(view.key, ifindex, SERVICE_MAC, in_fabric)?;
         self.net.set_up(ifindex).await?;
         let (net, lo) = self.visit(services, full, "lo")?;
         net.set_up(lo).await?;
         netns::allow_ipv6(full, services, "eth0")?;
         let (net, eth0) = self.visit(services, full, "eth0")?;
         net.set_up(eth0).await?;
-        for (position, address) in SERVICES.into_iter().enumerate() {
+        for (position, address) in SERVICES.into_iter().chain(dns).enumerate() {
             // The first brings the link-local /24, on which the gateway is.
             net.add_address(eth0, address, if position == 0 { 24 } else { 32 }).await?;
         }
