@@ -51,5 +51,5 @@ pub const KUBERNETES_SERVICE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 1
 pub const DNS_ADDRESS: &str = "10.100.0.10";
 /// Where a VPC answers the EC2 API to its own instances.
 pub const EC2_IN_VPC: &str = "http://169.254.169.250:4566";
-/// Where a VPC has its DNS, for its own instances.
-pub const DNS_IN_VPC: &str = "169.254.169.253";
+/// Where the lab's VPC has its DNS, as DHCP tells instances: the block's base + 2.
+pub const DNS_IN_VPC: &str = "10.0.0.2";
