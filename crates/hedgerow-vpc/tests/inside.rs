@@ -224,6 +224,26 @@ fn public_names_and_ipv6_addresses_resolve() {
     let other = vpc.inside(&elsewhere, || said(&by_udp(DNS, &format!("{name}."), RecordType::A)));
     assert_eq!(other, public, "in the default VPC");
 
+    let six =
+        format!("AssociateVpcCidrBlock&VpcId={}&AmazonProvidedIpv6CidrBlock=true", network.vpc);
+    vpc.ask(&six, "associationId");
+    let block = vpc.ask(&format!("DescribeVpcs&VpcId.1={}", network.vpc), "ipv6CidrBlock");
+    let block = block.replace("::/56", "::/64");
+    let give =
+        format!("AssociateSubnetCidrBlock&SubnetId={}&Ipv6CidrBlock={block}", network.subnet);
+    vpc.ask(&give, "associationId");
+    let assign = format!("AssignIpv6Addresses&NetworkInterfaceId={eth0}&Ipv6AddressCount=1");
+    vpc.ask(&assign, "networkInterfaceId");
+    let address =
+        vpc.ask(&format!("DescribeNetworkInterfaces&NetworkInterfaceId.1={eth0}"), "ipv6Address");
+    let own = format!("{i}.us-west-2.compute.internal.");
+    assert_eq!(ask(&own, RecordType::AAAA), address);
+    assert_eq!(ask(&own, RecordType::A), "10.0.1.10");
+    let address: std::net::Ipv6Addr = address.parse().expect("an address");
+    let nibbles = format!("{:032x}", address.to_bits());
+    let nibbles: Vec<String> = nibbles.chars().rev().map(String::from).collect();
+    assert_eq!(ask(&format!("{}.ip6.arpa.", nibbles.join(".")), RecordType::PTR), own);
+
     put_zone(&vpc, "six.example", r#"{"names": {"@": ["10.0.9.9", "2001:db8::9"]}}"#);
     assert_eq!(ask("six.example.", RecordType::A), "10.0.9.9");
     assert_eq!(ask("six.example.", RecordType::AAAA), "2001:db8::9");

@@ -3,7 +3,7 @@
 //! "DNS attributes for your VPC" (Amazon VPC User Guide): with `enableDnsSupport` off there is no
 //! DNS; instances' names and private hosted zones need `enableDnsHostnames` as well.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Found;
 use crate::state::instance::primary;
@@ -29,6 +29,7 @@ pub(crate) fn find(state: &State, vpc: u32, name: &str) -> Found {
             .or_else(|| of_public_address(region, vpc, name))
             .or_else(|| of_database(region, name))
             .or_else(|| backwards(region, vpc, name))
+            .or_else(|| backwards_v6(region, vpc, name))
             .unwrap_or(Found::Elsewhere),
         None => Found::Off,
     }
@@ -62,16 +63,21 @@ fn of_instance(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
         Some(rest) => rest.strip_suffix('.')?,
         None => return None,
     };
-    let address = if !vpc.dns_hostnames {
+    let addresses: Option<Vec<IpAddr>> = if !vpc.dns_hostnames {
         None
     } else if label.starts_with("ip-") {
-        address_of_label("ip-", label).filter(|address| taken(region, vpc, *address))
+        let address = address_of_label("ip-", label).filter(|ip| taken(region, vpc, *ip));
+        address.map(|address| vec![address.into()])
     } else {
         let instance = region.instances.get(label).filter(|instance| instance.vpc == vpc.id);
-        instance.and_then(|instance| primary(region, instance)).map(|eth0| eth0.primary())
+        let eth0 = instance.and_then(|instance| primary(region, instance));
+        eth0.map(|eth0| {
+            let six = eth0.ipv6.first().map(|address| IpAddr::from(*address));
+            std::iter::once(eth0.primary().into()).chain(six).collect()
+        })
     };
-    Some(match address {
-        Some(address) => one(address),
+    Some(match addresses {
+        Some(addresses) => Found::Addresses(addresses),
         None => Found::Absent { zone: domain },
     })
 }
@@ -148,6 +154,34 @@ fn backwards(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     })
 }
 
+/// `….ip6.arpa`, for addresses in the VPC's subnets: the resource name of the instance that has it.
+fn backwards_v6(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
+    let nibbles = name.strip_suffix(".ip6.arpa")?;
+    let address = address_of_nibbles(nibbles)?;
+    let mut subnets = region.subnets.values().filter(|subnet| subnet.vpc == vpc.id);
+    let own = subnets
+        .find_map(|subnet| subnet.ipv6.as_ref().filter(|own| own.block.contains(address)))?;
+    let owner = own.owner(address).filter(|_| vpc.dns_hostnames);
+    let owner = owner.and_then(|id| region.interfaces.get(id)?.attachment.as_ref());
+    Some(match owner {
+        Some(attached) => Found::Host(format!("{}.{}", attached.instance, domain(region))),
+        // The zone is that of a /64: sixteen labels and the root's two.
+        None => Found::Absent { zone: name.splitn(17, '.').last().unwrap_or(name).to_owned() },
+    })
+}
+
+/// The address of 32 hexadecimal digits, the last one first, with dots between them.
+fn address_of_nibbles(text: &str) -> Option<Ipv6Addr> {
+    let mut bits = 0_u128;
+    let mut count = 0;
+    for label in text.rsplit('.') {
+        let digit = label.chars().next().filter(|_| label.len() == 1)?;
+        bits = bits << 4 | u128::from(digit.to_digit(16)?);
+        count += 1;
+    }
+    (count == 32).then(|| Ipv6Addr::from(bits))
+}
+
 /// Whether an interface in the VPC has the address.
 fn taken(region: &Region, vpc: &Vpc, address: Ipv4Addr) -> bool {
     let mut subnets = region.subnets.values().filter(|subnet| subnet.vpc == vpc.id);
@@ -168,6 +202,15 @@ fn octet(text: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nibbles() {
+        let text = "5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2";
+        assert_eq!(address_of_nibbles(text), "2001:db8::5".parse().ok());
+        for wrong in [&text[2..], "", "5", &text.replace('b', "bb"), &text.replace('b', "g")] {
+            assert_eq!(address_of_nibbles(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn labels() {
