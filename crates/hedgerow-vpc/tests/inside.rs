@@ -249,6 +249,35 @@ fn public_names_and_ipv6_addresses_resolve() {
     assert_eq!(ask("six.example.", RecordType::AAAA), "2001:db8::9");
 }
 
+/// The endpoint of a cluster is private in its VPC with private access, else public.
+#[test]
+fn an_endpoint_follows_the_clusters_access() {
+    let vpc = Vpc::start(&[]);
+    let network = network(&vpc);
+    let i = instance(&vpc, &network, &network.closed, "10.0.1.10", "");
+    let run = "RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=1";
+    let elsewhere = vpc.ask(run, "instanceId");
+    let name = "ABC.gr7.us-west-2.eks.amazonaws.com";
+    let cluster = |private: bool, public: bool| {
+        let document = serde_json::json!({
+            "version": "1.34", "endpoint": "https://127.0.0.1:6443", "certificateAuthority": "QQ==",
+            "subnetIds": [network.subnet], "clusterSecurityGroupId": network.closed,
+            "serviceIpv4Cidr": "172.20.0.0/16", "endpointPublicAccess": public,
+            "endpointPrivateAccess": private,
+            "endpointName": {"name": name, "privateAddress": "10.0.1.9",
+                             "publicAddress": "203.0.113.10"},
+        });
+        admin(&vpc, "eks/clusters/lab?region=us-west-2", &document.to_string());
+        [&i, &elsewhere]
+            .map(|from| vpc.inside(from, || said(&by_udp(DNS, &format!("{name}."), RecordType::A))))
+    };
+    assert_eq!(cluster(true, true), ["10.0.1.9", "203.0.113.10"]);
+    assert_eq!(cluster(false, true), ["203.0.113.10", "203.0.113.10"]);
+    assert_eq!(cluster(true, false), ["10.0.1.9", "10.0.1.9"]);
+    let nobody = "DEF.gr7.us-west-2.eks.amazonaws.com.";
+    assert_eq!(vpc.inside(&i, || said(&by_udp(DNS, nobody, RecordType::A))), "NXDomain");
+}
+
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }

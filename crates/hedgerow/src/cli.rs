@@ -102,6 +102,12 @@ enum LabCommand {
         /// URL that says whether a client may come in
         #[arg(long)]
         gate: String,
+        /// Another address to listen on, in --public-netns
+        #[arg(long, requires = "public_netns")]
+        public: Option<SocketAddr>,
+        /// Network namespace of --public
+        #[arg(long, requires = "public")]
+        public_netns: Option<PathBuf>,
     },
 }
 
@@ -177,8 +183,9 @@ fn run_lab(name: &LabName, command: LabCommand) -> Result<ExitCode> {
         LabCommand::Exec { node, command } => return lab::exec::exec(name, &node, &command),
         LabCommand::Logs { component, tail } => lab::logs::logs(name, component.as_deref(), tail)?,
         LabCommand::NodeInit { config } => lab::node_init::run(&config)?,
-        LabCommand::Relay { listen, netns, to, gate } => {
-            lab::relay::run(listen, &netns, to, gate)?;
+        LabCommand::Relay { listen, netns, to, gate, public, public_netns } => {
+            let public = public.zip(public_netns.as_deref());
+            lab::relay::run((listen, public), &netns, to, gate)?;
         }
     }
     Ok(ExitCode::SUCCESS)

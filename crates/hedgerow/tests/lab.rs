@@ -25,6 +25,7 @@ fn a_lab_offers_what_clusters_offer_and_leaves_nothing() {
     nodes_take_pods_by_their_type(&lab);
     commands_run_on_nodes(&lab, &nodes[0]);
     pods_are_reached_every_way(&lab);
+    the_endpoint_follows_the_clusters_access(&lab, &nodes[0]);
     assert_eq!(sysctls(), before, "while the lab runs");
     lab.down();
     assert_eq!(lab.remains(), Vec::<String>::new());
@@ -141,6 +142,48 @@ fn get_ready(port: u16) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
     answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
+}
+
+/// Without private access a node comes in by the public endpoint: with a way to the Internet, and from
+/// an address that is let in.
+fn the_endpoint_follows_the_clusters_access(lab: &Lab, node: &str) {
+    let on_node = |script: &str| lab.try_hedgerow(&["exec", node, "--", "sh", "-c", script]);
+    let said = |script: &str| {
+        let text = String::from_utf8_lossy(&on_node(script).stdout).into_owned();
+        text.trim().to_owned()
+    };
+    let config = "/run/lab/node/config/kubelet.kubeconfig";
+    let name = said(&format!("sed -n 's|.*server: https://||p' {config}"));
+    assert!(name.ends_with(".gr7.us-west-2.eks.amazonaws.com"), "{name}");
+    let address = || said(&format!("getent ahostsv4 {name} | head -n 1 | cut -d ' ' -f 1"));
+    let reached = || said(&format!("curl -sk -m 3 https://{name}/healthz; true")) == "ok";
+    let update = |config: &str| {
+        let line = "aws eks update-cluster-config --name $CLUSTER_NAME --resources-vpc-config";
+        lab.run(&format!("{line} {config}"));
+    };
+    assert!(address().starts_with("10.0.") && reached(), "{}", address());
+    update("endpointPrivateAccess=false");
+    assert_eq!((address().as_str(), reached()), ("203.0.113.10", false), "no way out");
+
+    lab.run(&format!(
+        "set -e
+         ENI=$(aws ec2 describe-network-interfaces --query 'NetworkInterfaces[0].NetworkInterfaceId' \
+           --filters Name=private-dns-name,Values={node} --output text)
+         IP=$(aws ec2 allocate-address --domain vpc --query AllocationId --output text)
+         aws ec2 associate-address --allocation-id $IP --network-interface-id $ENI
+         GATEWAY=$(aws ec2 describe-internet-gateways --output text \
+           --filters Name=attachment.vpc-id,Values=$VPC_ID \
+           --query 'InternetGateways[0].InternetGatewayId')
+         TABLE=$(aws ec2 describe-route-tables --filters Name=vpc-id,Values=$VPC_ID --output text \
+           --query 'RouteTables[0].RouteTableId')
+         aws ec2 create-route --route-table-id $TABLE --gateway-id $GATEWAY \
+           --destination-cidr-block 0.0.0.0/0"
+    ));
+    assert!(reached(), "by the public endpoint");
+    update("publicAccessCidrs=203.0.113.99/32");
+    assert!(!reached(), "its address is not let in");
+    update("endpointPrivateAccess=true,publicAccessCidrs=0.0.0.0/0");
+    assert!(address().starts_with("10.0.") && reached(), "{}", address());
 }
 
 #[test]

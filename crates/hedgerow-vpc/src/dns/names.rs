@@ -28,6 +28,7 @@ pub(crate) fn find(state: &State, vpc: u32, name: &str) -> Found {
             .or_else(|| of_instance(region, vpc, name))
             .or_else(|| of_public_address(region, vpc, name))
             .or_else(|| of_database(region, name))
+            .or_else(|| of_cluster(region, vpc, name))
             .or_else(|| backwards(region, vpc, name))
             .or_else(|| backwards_v6(region, vpc, name))
             .unwrap_or(Found::Elsewhere),
@@ -127,6 +128,14 @@ fn of_database(region: &Region, name: &str) -> Option<Found> {
         Some(interface) => one(interface.primary()),
         None => Found::Absent { zone },
     })
+}
+
+/// The endpoint of a cluster of EKS.
+fn of_cluster(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
+    let zone = format!("{}.eks.amazonaws.com", region.name());
+    name.strip_suffix(zone.as_str())?.strip_suffix('.')?;
+    let address = region.clusters.values().find_map(|cluster| cluster.resolve(vpc, name));
+    Some(address.map_or(Found::Absent { zone }, one))
 }
 
 /// What instances' names in the region end with; us-east-1 is older than regional names.

@@ -10,6 +10,7 @@ use hedgerow_core::sg::Ipv4Prefix;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::vpc::Vpc;
 use super::{ACCOUNT, Context, Region};
 use crate::api::error::Ec2Error;
 
@@ -32,12 +33,40 @@ pub struct Cluster {
     groups: Vec<String>,
     cluster_group: String,
     access: Access,
+    /// What the VPCs' DNS knows of the endpoint, if it has a name.
+    #[serde(default)]
+    pub(crate) name_in_dns: Option<EndpointName>,
     service_block: String,
     pub(crate) tags: BTreeMap<String, String>,
     /// Seconds since 1970.
     created: u64,
     /// Changes of the configuration by id.
     updates: BTreeMap<String, Update>,
+}
+
+/// The name of a cluster's endpoint in DNS ("Cluster API server endpoint", EKS User Guide).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct EndpointName {
+    name: String,
+    /// Of the interface in the VPC.
+    private_address: Ipv4Addr,
+    /// Where the Internet reaches it.
+    public_address: Ipv4Addr,
+}
+
+impl Cluster {
+    /// The address of `name`, which is in lower case, for who asks in `vpc`: with private access the
+    /// private one inside of the cluster's VPC, as by a private hosted zone; elsewhere the public
+    /// one, or the private one where there is no public access.
+    pub(crate) fn resolve(&self, vpc: &Vpc, name: &str) -> Option<Ipv4Addr> {
+        let known = self.name_in_dns.as_ref().filter(|known| known.name == name)?;
+        let inside = vpc.id == self.vpc && vpc.dns_hostnames && self.access.endpoint_private_access;
+        Some(match inside || !self.access.endpoint_public_access {
+            true => known.private_address,
+            false => known.public_address,
+        })
+    }
 }
 
 /// From where the API server may be reached. Every change is in force when it is answered.
@@ -392,6 +421,7 @@ struct LabCluster {
     endpoint_public_access: Option<bool>,
     endpoint_private_access: Option<bool>,
     public_access_cidrs: Option<Vec<String>>,
+    endpoint_name: Option<EndpointName>,
 }
 
 impl LabCluster {
@@ -443,6 +473,9 @@ pub(crate) fn put(cx: &mut Context<'_>, request: WithDocument) -> Result<Cluster
         groups: given.security_group_ids,
         cluster_group: given.cluster_security_group_id,
         access,
+        name_in_dns: given
+            .endpoint_name
+            .map(|known| EndpointName { name: known.name.to_ascii_lowercase(), ..known }),
         service_block: given.service_ipv4_cidr,
         tags: given.tags,
         created: cx.now.0,

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::SERVICE_BLOCK;
 use super::eks;
 use super::preflight::Tools;
 use super::process::{Process, Start, start};
 use super::state::{LabDir, State};
+use super::{PUBLIC_ENDPOINT, SERVICE_BLOCK};
 
 /// Where etcd listens: the loopback of the instance's network, so labs do not collide.
 const ETCD_CLIENTS: &str = "http://127.0.0.1:2379";
@@ -59,6 +59,8 @@ fn relay(dir: &LabDir, state: &State, tools: &Tools) -> Result<Process> {
         format!("--netns={}", state.control_plane.netns(&state.name).display()),
         format!("--to={}:443", state.control_plane.address),
         format!("--gate={}", eks::gate(state)),
+        format!("--public={PUBLIC_ENDPOINT}:443"),
+        format!("--public-netns={}", state.internet().display()),
     ];
     let program = tools.hedgerow.clone();
     start(dir, Start { component: "relay", program, args, netns: None })

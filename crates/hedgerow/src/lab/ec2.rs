@@ -94,6 +94,15 @@ impl Ec2 {
         self.call("ModifyVpcAttribute", params).await.map(drop)
     }
 
+    /// Gives a VPC an internet gateway.
+    pub async fn add_internet_gateway(&self, vpc: &str, tags: Tags<'_>) -> Result<(), Ec2Error> {
+        let mut params = Vec::new();
+        tag(&mut params, "internet-gateway", tags);
+        let id = self.call("CreateInternetGateway", params).await?.text("internetGatewayId")?;
+        let params = vec![param("InternetGatewayId", &id), param("VpcId", vpc)];
+        self.call("AttachInternetGateway", params).await.map(drop)
+    }
+
     /// Makes a subnet.
     pub async fn create_subnet(
         &self,

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::state::State;
-use super::{KUBERNETES_VERSION, REGION, SERVICE_BLOCK};
+use super::{KUBERNETES_VERSION, PUBLIC_ENDPOINT, REGION, SERVICE_BLOCK};
 
 /// How long the VPC may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,6 +35,11 @@ pub async fn register(state: &State, endpoint: &str, ca: &str) -> Result<()> {
         "subnetIds": state.subnet_ids,
         "clusterSecurityGroupId": state.cluster_security_group_id,
         "serviceIpv4Cidr": SERVICE_BLOCK,
+        "endpointName": {
+            "name": state.endpoint_name(),
+            "privateAddress": state.control_plane.address,
+            "publicAddress": PUBLIC_ENDPOINT,
+        },
     });
     let registering = || format!("registering cluster '{}' at hedgerow-vpc", state.name);
     let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;

@@ -53,3 +53,5 @@ pub const DNS_ADDRESS: &str = "10.100.0.10";
 pub const EC2_IN_VPC: &str = "http://169.254.169.250:4566";
 /// Where the lab's VPC has its DNS, as DHCP tells instances: the block's base + 2.
 pub const DNS_IN_VPC: &str = "10.0.0.2";
+/// The public address of the API server: one that the Internet of `hedgerow-vpc` has.
+pub const PUBLIC_ENDPOINT: std::net::Ipv4Addr = std::net::Ipv4Addr::new(203, 0, 113, 10);

@@ -18,7 +18,7 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 
-use super::KUBERNETES_SERVICE;
+use super::{KUBERNETES_SERVICE, PUBLIC_ENDPOINT};
 
 /// How long certificates hold. A lab lives for minutes or days.
 const VALID: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -133,7 +133,7 @@ impl ClusterPki {
     pub fn write_control_plane(
         &self,
         folder: &Path,
-        address: Ipv4Addr,
+        (address, name): (Ipv4Addr, &str),
         admin_server: &str,
         kubeconfig: &Path,
     ) -> Result<()> {
@@ -151,8 +151,9 @@ impl ClusterPki {
                 "kubernetes.default.svc",
                 "kubernetes.default.svc.cluster.local",
                 "localhost",
+                name,
             ],
-            addresses: &[address, KUBERNETES_SERVICE, Ipv4Addr::LOCALHOST],
+            addresses: &[address, KUBERNETES_SERVICE, PUBLIC_ENDPOINT, Ipv4Addr::LOCALHOST],
             ..Subject::default()
         };
         write_pair(folder, "apiserver", &self.ca.sign(&server)?)?;

@@ -1,5 +1,6 @@
 //! Carries TCP connections from a loopback port of the machine into an instance, so that `kubectl`
-//! on the machine reaches an API server that only the VPC knows: the cluster's public endpoint.
+//! on the machine reaches an API server that only the VPC knows: the cluster's public endpoint. The same
+//! endpoint has an address in the Internet of the VPC, for who comes from a VPC by a gateway.
 //!
 //! ```text
 //!   kubectl ──► accept ── may this address come in? ──► hedgerow-vpc (the cluster's EKS record)
@@ -24,8 +25,14 @@ use super::process::open_netns;
 /// How long the VPC may take to say whether a client may come in.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves until killed; `gate` is the URL that says who may come in.
-pub fn run(listen: SocketAddr, netns: &Path, to: SocketAddr, gate: String) -> Result<()> {
+/// Serves until killed; `gate` is the URL that says who may come in, and `public` another address to
+/// listen on, in another network namespace.
+pub fn run(
+    (listen, public): (SocketAddr, Option<(SocketAddr, &Path)>),
+    netns: &Path,
+    to: SocketAddr,
+    gate: String,
+) -> Result<()> {
     let netns = open_netns(netns)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -35,12 +42,33 @@ pub fn run(listen: SocketAddr, netns: &Path, to: SocketAddr, gate: String) -> Re
             let listener = TcpListener::bind(listen)
                 .await
                 .with_context(|| format!("listening on {listen} of the machine"))?;
-            serve(listener, Gate::new(gate)?, Sockets::of(netns)?, to).await
+            let (gate, sockets) = (Arc::new(Gate::new(gate)?), Arc::new(Sockets::of(netns)?));
+            let outside = match public {
+                Some((address, netns)) => Some(listen_in(netns, address).await?),
+                None => None,
+            };
+            if let Some(outside) = outside {
+                tokio::spawn(serve(outside, Arc::clone(&gate), Arc::clone(&sockets), to));
+            }
+            serve(listener, gate, sockets, to).await
         })
 }
 
-async fn serve(listener: TcpListener, gate: Gate, sockets: Sockets, to: SocketAddr) -> Result<()> {
-    let (gate, sockets) = (Arc::new(gate), Arc::new(sockets));
+/// Listens in another network namespace.
+async fn listen_in(netns: &Path, address: SocketAddr) -> Result<TcpListener> {
+    let socket = Sockets::of(open_netns(netns)?)?.make().await?;
+    let bound = socket.set_reuseaddr(true).and_then(|()| socket.bind(address));
+    bound
+        .and_then(|()| socket.listen(1_024))
+        .with_context(|| format!("listening on {address} in {}", netns.display()))
+}
+
+async fn serve(
+    listener: TcpListener,
+    gate: Arc<Gate>,
+    sockets: Arc<Sockets>,
+    to: SocketAddr,
+) -> Result<()> {
     loop {
         let (client, from) = listener.accept().await.context("accepting a connection")?;
         let (gate, sockets) = (Arc::clone(&gate), Arc::clone(&sockets));
@@ -193,7 +221,7 @@ mod tests {
         let sockets = Sockets::of(here).expect("entering our own namespace (root?)");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
         let relay = listener.local_addr().expect("address");
-        tokio::spawn(serve(listener, gate, sockets, api));
+        tokio::spawn(serve(listener, Arc::new(gate), Arc::new(sockets), api));
 
         assert_eq!(talk(relay).await, "hello yourself");
         ANSWER.store(1, Ordering::Relaxed);

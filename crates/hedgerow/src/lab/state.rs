@@ -8,6 +8,8 @@ use std::{env, fs, io};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::REGION;
+
 /// Folder of all labs.
 const LABS: &str = "/var/lib/hedgerow";
 
@@ -186,6 +188,19 @@ impl State {
     /// Endpoint of the EC2 API on the machine.
     pub fn ec2_endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.ec2_port)
+    }
+
+    /// The name of the API server's endpoint, which the VPC's DNS knows.
+    pub fn endpoint_name(&self) -> String {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest(self.vpc_id.as_bytes());
+        let id: String = digest[..16].iter().map(|byte| format!("{byte:02X}")).collect();
+        format!("{id}.gr7.{REGION}.eks.amazonaws.com")
+    }
+
+    /// The network behind the VPC's internet gateway.
+    pub fn internet(&self) -> PathBuf {
+        Path::new(NETNS).join(format!("{}internet", self.name.prefix()))
     }
 
     /// The state on disk; `None` if the lab was never, or not far enough, made.

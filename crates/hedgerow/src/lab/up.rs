@@ -105,11 +105,12 @@ async fn bring_up(
 
     progress.step("Starting the control plane and the nodes' container runtimes");
     let pki = ClusterPki::new()?;
-    let server = format!("https://{}", state.control_plane.address);
+    let name_in_dns = state.endpoint_name();
+    let server = format!("https://{name_in_dns}");
     let admin_server = format!("https://127.0.0.1:{}", state.api_port);
     pki.write_control_plane(
         &dir.pki(),
-        state.control_plane.address,
+        (state.control_plane.address, &name_in_dns),
         &admin_server,
         &dir.kubeconfig(),
     )?;
@@ -173,6 +174,8 @@ async fn make_instances(name: &LabName, args: &UpArgs, tools: &Tools) -> Result<
     let tag = (owned.as_str(), "owned");
     let vpc_id = ec2.create_vpc(VPC_BLOCK, &[("Name", &text), tag]).await?;
     ec2.enable_dns_hostnames(&vpc_id).await?;
+    // No route leads there: nodes are in private subnets.
+    ec2.add_internet_gateway(&vpc_id, &[("Name", &text), tag]).await?;
     let mut subnets: Vec<Subnet> = Vec::new();
     for (suffix, block) in SUBNETS {
         let zone = format!("{REGION}{suffix}");
