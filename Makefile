@@ -15,6 +15,7 @@ CARGO_DENY := $(HEDGEROW_CACHE)/tools/bin/cargo-deny
 help:
 	@echo 'make demo       the tutorial: two pods on one node, one reaches the database (DEMO="--keep" keeps the lab)'
 	@echo 'make test       everything that is checked: lint, then unit, kernel and cluster tests'
+	@echo 'make fuzz       the fuzz targets for FUZZ_SECONDS each (60), and random topologies (needs root)'
 	@echo 'make bench      what packets and API calls cost, beside a plain veth pair and moto (needs root)'
 	@echo 'make lint       formatting, clippy, licences, import table, each crate alone'
 	@echo 'make setup      packages, tools, Kubernetes, crates and images, without running anything'
@@ -48,13 +49,19 @@ lint: tools
 	@scripts/cargo-deny
 	cargo fmt --all -- --check
 	$(CARGO_DENY) --log-level error --locked check licenses bans sources
-	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --locked --workspace --all-targets --features hedgerow-fuzz/libfuzzer -- -D warnings
 	@scripts/alone
 	cargo test --quiet --locked --workspace --test imports
 
 .PHONY: test
 test: lint setup
 	cargo test --locked --workspace
+	@scripts/fuzz
+
+.PHONY: fuzz
+fuzz: tools
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} scripts/fuzz
+	HEDGEROW_TOPOLOGIES=$${TOPOLOGIES:-20000} cargo test --locked -p hedgerow-vpc --test topologies -- --nocapture
 
 # Numbers, not verdicts: a busy machine measures itself.
 .PHONY: bench

@@ -14,7 +14,7 @@
 //! its [`effect`]s were carried out.
 
 pub mod api;
-pub(crate) mod dns;
+pub mod dns;
 pub mod effect;
 pub mod iam;
 pub mod journal;

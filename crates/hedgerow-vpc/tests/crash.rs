@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -31,6 +31,20 @@ impl Directory {
         let mut names: Vec<String> = names.filter(|name| name.contains('-')).collect();
         names.sort();
         names
+    }
+
+    /// Until the newest journal has that many bytes, which it may be cut short of by a snapshot: then
+    /// a tenth of a second.
+    fn wait_for_journal(&self, length: u64) {
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while Instant::now() < deadline {
+            let newest = self.files().into_iter().rfind(|name| name.starts_with("journal-"));
+            let there = newest.and_then(|name| std::fs::metadata(self.0.join(name)).ok());
+            if there.is_some_and(|file| file.len() >= length) {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 }
 
@@ -170,7 +184,7 @@ impl Told {
 
 #[test]
 fn nothing_answered_is_lost_by_kill_9_under_load() {
-    const ROUNDS: usize = 80;
+    const ROUNDS: usize = 200;
     let directory = Directory::new("kill");
     let mut told: Vec<Told> = (0..4).map(|_| Told::default()).collect();
     for round in 0..ROUNDS {
@@ -187,8 +201,13 @@ fn nothing_answered_is_lost_by_kill_9_under_load() {
                     (server.endpoint, format!("r{round}-c{client}"), &stop);
                 scope.spawn(move || told.press(endpoint, &prefix, stop));
             }
-            // Another moment in each round.
-            std::thread::sleep(Duration::from_micros(8_000 + (round as u64 * 7_919) % 40_000));
+            // Another moment, or another offset of the journal, in each round.
+            match round % 2 {
+                0 => std::thread::sleep(Duration::from_micros(
+                    8_000 + (round as u64 * 7_919) % 40_000,
+                )),
+                _ => directory.wait_for_journal(20 + (round as u64 * 7_919) % 8_192),
+            }
             server.end(Signal::SIGKILL);
             stop.store(true, Ordering::Relaxed);
         });

@@ -37,7 +37,11 @@ fn real() -> Imports {
         .expect("run cargo metadata");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata's answer");
     let mut imports = Imports::new();
-    for package in metadata["packages"].as_array().expect("packages") {
+    let shipped = |package: &&Value| {
+        // What is beside `crates/` proves them and ships nowhere.
+        package["manifest_path"].as_str().is_some_and(|path| path.contains("/crates/"))
+    };
+    for package in metadata["packages"].as_array().expect("packages").iter().filter(shipped) {
         let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
         let ours = dependencies
             .filter(|dependency| dependency["kind"] != "dev")

@@ -17,7 +17,7 @@ const MAX_UDP: u16 = 4_096;
 
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub enum Transport {
     /// Answers that are too long are cut, and the client asks again by TCP.
     Udp,
     /// Any length.
@@ -26,7 +26,7 @@ pub(crate) enum Transport {
 
 /// What to do with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// Send this.
     Answer(Vec<u8>),
     /// Ask the resolver; if that fails, send this.
@@ -40,7 +40,7 @@ pub(crate) enum Reply {
 
 /// The reply to `request`; names are looked up by `find`, and `forwards` says whether somebody else
 /// can be asked.
-pub(crate) fn reply(
+pub fn reply(
     request: &[u8],
     transport: Transport,
     forwards: bool,

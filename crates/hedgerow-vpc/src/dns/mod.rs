@@ -15,8 +15,8 @@ mod serve;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) use forward::{Forwarder, parse as parse_forwarder};
-pub(crate) use message::{Reply, Transport, reply};
-pub(crate) use names::find;
+pub use message::{Reply, Transport, reply};
+pub use names::find;
 pub(crate) use serve::{Service, serve_tcp, serve_udp};
 
 /// Where every VPC has its DNS, beside the VPC's base + 2.
@@ -28,7 +28,7 @@ pub(crate) const PORT: u16 = 53;
 
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
+pub enum Found {
     /// It has these addresses.
     Addresses(Vec<IpAddr>),
     /// It is an address written backwards, of the host with this name.

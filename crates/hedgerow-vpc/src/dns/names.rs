@@ -18,7 +18,7 @@ const INSTANCE_DATA: &str = "instance-data.ec2.internal";
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// What the VPC with key `vpc` knows of `name`, which is in lower case without a dot at its end.
-pub(crate) fn find(state: &State, vpc: u32, name: &str) -> Found {
+pub fn find(state: &State, vpc: u32, name: &str) -> Found {
     let found = state.regions().find_map(|region| {
         region.vpcs.values().find(|known| known.key == vpc).map(|vpc| (region, vpc))
     });

@@ -205,7 +205,7 @@ fn a_journal_cut_or_damaged_anywhere_gives_what_is_before_or_says_where() {
     });
     drop(kept);
     let bytes = fs::read(&journal).expect("the journal");
-    for round in 0..120 {
+    for round in 0..200 {
         let broken = Directory::new("broken");
         fs::create_dir(&broken.0).expect("a directory");
         let snapshot = "snapshot-00000000000000000000";

@@ -142,6 +142,12 @@ impl Server {
         http::serve(listener, http::api_routes(self), http::MAX_CONNECTIONS).await;
     }
 
+    /// Serves the metadata of the VPC with this key on `listener` until the task is dropped. Who asks
+    /// is told by the address that a connection comes from.
+    pub async fn serve_metadata(self: Arc<Self>, vpc: u32, listener: TcpListener) {
+        http::serve(listener, imds::routes(self, vpc), http::MAX_PER_INSTANCE).await;
+    }
+
     /// Leaves a snapshot, stops the listeners in VPCs and takes the machine side down. Blocks for
     /// it.
     pub fn shutdown(&self) {
