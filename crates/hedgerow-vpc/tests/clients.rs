@@ -88,7 +88,10 @@ fn clients_that_hang_stop_nobody() {
 #[test]
 fn clients_that_send_too_much_stop_nobody() {
     let vpc = Vpc::start(&["--records-only"]);
-    let huge = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
+    let huge = format!(
+        "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        MAX_BODY + 1
+    );
     let mut streams = hang(vpc.endpoint, 8, &huge);
     for stream in &mut streams {
         // The server may refuse before the end.
@@ -179,7 +182,7 @@ fn an_instance_that_hangs_stops_no_other() {
             .expect("send");
         let mut head = [0; 6];
         dns.read_exact(&mut head).expect("an answer");
-        assert_eq!((&head[2..4], head[4] & 0x80, head[5] & 0x0f), (&[0, 7][..], 0x80, 0));
+        assert_eq!((&head[2..4], head[4] & 0x80), (&[0, 7][..], 0x80), "an answer to it");
         assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
     });
     drop(held);
