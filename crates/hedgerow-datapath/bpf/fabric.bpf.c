@@ -48,6 +48,7 @@
 #include "fabric/neighbour.h"
 #include "fabric/route.h"
 #include "fabric/passage.h"
+#include "fabric/account.h"
 #include "fabric/gateway.h"
 #include "fabric/icmp.h"
 #include "fabric/mtu.h"
@@ -290,6 +291,11 @@ static __always_inline int hr_shortcut(struct __sk_buff *skb, struct hr_passage 
 	    !hr_mac_equal(p->source_mac, from->mac) || hr_mtu_exceeded(skb, p, to))
 		return 0;
 	hr_flow_touch(flow, p, x->side, x->now, from, to);
+	if (from->logged | to->logged) {
+		x->from = from->key;
+		x->to = to->key;
+		hr_account(skb, x, HR_ALLOWED, skb->len);
+	}
 	x->action = hr_forward_between(skb, p, from, to);
 	return 1;
 }
@@ -429,6 +435,8 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 		x->action = six ? TC_ACT_SHOT : hr_mtu_tell(skb, p, from, to);
 		return HR_PACKET_TOO_BIG;
 	}
+	if (from->logged | to->logged)
+		hr_account(skb, x, HR_ALLOWED, skb->len);
 	if (public && hr_translate(skb, hr_at(p), HR_SOURCE, p->source, public) < 0)
 		return HR_MALFORMED;
 	x->action = big ? hr_slice(skb, p, from, to, x->slots[1]) :
@@ -550,6 +558,7 @@ static __always_inline int hr_run(struct __sk_buff *skb, struct hr_six *six)
 		hr_report_v6(&x, reason, bytes);
 	else
 		hr_report(&x, reason, bytes);
+	hr_account_drop(skb, &x, reason, bytes);
 	/* Perhaps the frame has become an answer to its sender. */
 	return x.action;
 }

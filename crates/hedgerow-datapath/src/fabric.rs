@@ -9,11 +9,13 @@
 //!     ├─ slots    numbers that rest before they are reused
 //!     ├─ maps     the object's maps, typed;  layout: their structures
 //!     ├─ pins     what outlives the process
+//!     ├─ account  packets of flows, counted for flow logs
 //!     └─ event    what the program reports
 //! ```
 //!
 //! The program's order of precedence is written above it in `bpf/fabric.bpf.c`.
 
+mod account;
 mod acls;
 mod addresses;
 pub mod compile;
@@ -44,12 +46,14 @@ use hedgerow_core::reason::Reason;
 use hedgerow_core::route::Target;
 use hedgerow_core::sg::{Direction, Group, GroupId, IpPrefix, RuleId};
 
+pub use account::Account;
 pub use acls::Acl;
 pub use error::FabricError;
 pub use event::{Consulted, Event, Events};
 pub use gateway::{NatGateway, PublicAddress};
 pub use interface::{Interface, Kind, Place, Timeouts};
 
+use account::Accounts;
 use acls::Acls;
 use groups::Groups;
 use interface::{Known, vlan_key};
@@ -94,6 +98,7 @@ fn attach_link(
 pub struct Fabric {
     ebpf: Ebpf,
     maps: Maps,
+    accounts: Accounts,
     links: HashMap<u32, Link>,
     /// Absent where everything goes with the process.
     pins: Option<Pins>,
@@ -130,9 +135,11 @@ impl Fabric {
             program.load().map_err(FabricError::Program)?;
         }
         let maps = Maps::open(&mut ebpf)?;
+        let accounts = Accounts::open(&mut ebpf)?;
         Ok(Fabric {
             ebpf,
             maps,
+            accounts,
             links: HashMap::new(),
             pins: None,
             sets: Sets::new(),
@@ -408,6 +415,17 @@ impl Fabric {
     pub fn verdicts(&self) -> Result<Vec<(Reason, u64)>, FabricError> {
         let read = |reason: &Reason| Ok((*reason, self.maps.verdicts(*reason as u32)?));
         Reason::ALL.iter().map(read).collect()
+    }
+
+    /// What packets of interfaces with a flow log were counted before the last call, and not
+    /// returned by it: every packet is in one account, once.
+    pub fn take_accounts(&mut self) -> Result<Vec<Account>, FabricError> {
+        self.accounts.take()
+    }
+
+    /// Packets of interfaces with a flow log that were not counted since the start.
+    pub fn unaccounted(&self) -> Result<u64, FabricError> {
+        self.accounts.missed()
     }
 
     /// Events lost since the start, the ring buffer being full.

@@ -53,6 +53,74 @@ pub fn monotonic_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// `BPF_MAP_LOOKUP_AND_DELETE_BATCH` of `enum bpf_cmd`.
+const LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
+
+/// The `batch` part of `union bpf_attr`.
+#[derive(Default)]
+#[repr(C)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Takes every entry out of a hash map, which nobody should be writing to: entries that come or
+/// change meanwhile may be left or lost.
+pub fn take_all<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let mut entries = Vec::new();
+    let (mut position, mut begun, mut most) = (0u32, false, 4_096usize);
+    loop {
+        let (mut keys, mut values) = (Vec::<K>::with_capacity(most), Vec::<V>::with_capacity(most));
+        let mut next = 0u32;
+        let mut batch = Batch {
+            in_batch: if begun { &raw const position as u64 } else { 0 },
+            out_batch: &raw mut next as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: most as u32,
+            map_fd: map.as_raw_fd() as u32,
+            ..Batch::default()
+        };
+        // SAFETY: the structure is the one of this command; the kernel writes at most `count` keys
+        // and values, for which there is room, and a position, all of which outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                LOOKUP_AND_DELETE_BATCH,
+                &raw mut batch,
+                size_of_val(&batch),
+            )
+        };
+        let error = (result != 0).then(io::Error::last_os_error);
+        match error.as_ref().and_then(io::Error::raw_os_error) {
+            // One bucket has more entries than there was room for.
+            Some(libc::ENOSPC) => {
+                most *= 2;
+                continue;
+            }
+            None | Some(libc::ENOENT) => {}
+            Some(_) => return Err(error.unwrap_or_else(io::Error::last_os_error)),
+        }
+        let count = (batch.count as usize).min(most);
+        // SAFETY: the kernel wrote so many of both, and any bytes are a value of a Pod type.
+        unsafe {
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        entries.extend(keys.into_iter().zip(values));
+        if error.is_some() {
+            return Ok(entries);
+        }
+        (position, begun) = (next, true);
+    }
+}
+
 /// A BPF array of `u32` made with `BPF_F_MMAPABLE`, shared with the kernel so that one aligned
 /// store makes a change visible at once and whole.
 #[derive(Debug)]
@@ -100,11 +168,22 @@ impl SharedWords {
     /// # Panics
     /// When `index` is outside the array.
     pub fn store(&self, index: u32, value: u32) {
+        self.word(index).store(value, Ordering::Release);
+    }
+
+    /// The value at `index`.
+    ///
+    /// # Panics
+    /// When `index` is outside the array.
+    pub fn load(&self, index: u32) -> u32 {
+        self.word(index).load(Ordering::Acquire)
+    }
+
+    fn word(&self, index: u32) -> &AtomicU32 {
         let index = index as usize;
-        assert!(index < self.words, "store to word {index} of {}", self.words);
+        assert!(index < self.words, "word {index} of {}", self.words);
         // SAFETY: inside the mapping by the assertion, and 8-byte aligned.
-        let word = unsafe { self.base.byte_add(index * Self::STRIDE).as_ref() };
-        word.store(value, Ordering::Release);
+        unsafe { self.base.byte_add(index * Self::STRIDE).as_ref() }
     }
 }
 

@@ -224,6 +224,7 @@ impl Bench {
             timeouts: Timeouts::default(),
             place: Place::Port(PORT),
             kind: Kind::Instance,
+            logged: false,
         };
         self.fabric.put_interface(view, self.clock).expect("put interface");
         key

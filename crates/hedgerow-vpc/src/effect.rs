@@ -182,6 +182,9 @@ pub struct InterfaceView {
     pub timeouts: Option<ConnectionTimeouts>,
     /// Where it is plugged in; `None` while available, and while its instance is stopped.
     pub attachment: Option<Attachment>,
+    /// Whether a flow log covers it: its packets are counted.
+    #[serde(default)]
+    pub logged: bool,
 }
 
 /// A database server as the process that runs it needs it.

@@ -461,7 +461,7 @@ fn flow_logs_of_the_api() {
     assert!(reaches(5432) && !reaches(5433));
     drop(listener);
     let directory = vpc.directory.0.join("logs");
-    wait(&directory, "the client's", &["10.0.1.10 10.0.1.20", " 5432 6 1 ", "ACCEPT OK"]);
+    wait(&directory, "the client's", &["10.0.1.10 10.0.1.20", " 5432 6 ", "ACCEPT OK"]);
     wait(&directory, "the refused", &["10.0.1.10 10.0.1.20", " 5433 6 ", "REJECT OK"]);
     wait(&directory, "an idle interval", &[" - - - - - - - ", " - NODATA"]);
     wait(&directory, "the custom", &[&format!("8 {server} 5433 ingress ingress_groups")]);

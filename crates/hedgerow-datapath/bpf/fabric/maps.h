@@ -42,7 +42,8 @@ struct hr_interface {
 	__u32 routes; /* its subnet's route table, or 0: the local route alone */
 	__u32 acl;    /* the combination that stands for its subnet's network ACL, or 0: none */
 	__u32 idle[3]; /* HR_IDLE_…: timeouts in ticks */
-	__u16 kind;    /* HR_KIND_… */
+	__u8 kind;     /* HR_KIND_… */
+	__u8 logged;   /* whether a flow log wants its packets counted: 0 or 1 */
 	__u16 mtu;     /* the largest packet that it takes */
 };
 _Static_assert(sizeof(struct hr_interface) == 60, "layout.rs");

@@ -47,6 +47,14 @@ pub enum FabricError {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// A map's entries could not be taken out.
+    #[error("take the entries out of map {map}: {source}")]
+    Take {
+        /// The map.
+        map: &'static str,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
     /// No free entry is left.
     #[error(
         "map {0} is full; remove interfaces, security groups, network ACLs or route tables, or use \

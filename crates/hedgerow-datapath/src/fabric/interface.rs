@@ -37,7 +37,7 @@ pub enum Kind {
 
 impl Kind {
     /// `HR_KIND_…`.
-    fn number(self) -> u16 {
+    fn number(self) -> u8 {
         match self {
             Kind::Instance => 0,
             Kind::Nat => 1,
@@ -86,6 +86,8 @@ pub struct Interface {
     pub place: Place,
     /// What it stands for.
     pub kind: Kind,
+    /// Whether a flow log wants its packets: they are counted ([`super::Account`]).
+    pub logged: bool,
 }
 
 impl Interface {
@@ -155,6 +157,7 @@ impl Known {
             acl: self.acl,
             idle: [tcp, udp, stream].map(ticks),
             kind: view.kind.number(),
+            logged: u8::from(view.logged),
             mtu: view.kind.mtu(),
         }
     }

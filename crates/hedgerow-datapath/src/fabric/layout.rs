@@ -32,7 +32,8 @@ twin! {
     /// `struct hr_interface`.
     InterfaceRecord, 60 {
         key: u32, vpc: u32, ifindex: u32, combination: u32, subnet: u32, mask: u32, vlan: u16,
-        mac: [u8; 6], check: u32, routes: u32, acl: u32, idle: [u32; 3], kind: u16, mtu: u16,
+        mac: [u8; 6], check: u32, routes: u32, acl: u32, idle: [u32; 3], kind: u8, logged: u8,
+        mtu: u16,
     }
 }
 twin! {
@@ -93,6 +94,19 @@ twin! {
 twin! {
     /// `struct hr_group_key`.
     GroupKey, 8 { gate: u32, combination: u32, }
+}
+twin! {
+    /// `struct hr_account_key`.
+    AccountKey, 48 {
+        from: u32, to: u32, source: [u8; 16], destination: [u8; 16], source_port: u16,
+        destination_port: u16, ethertype: u16, protocol: u8, reason: u8,
+    }
+}
+twin! {
+    /// `struct hr_account`.
+    AccountRecord, 40 {
+        packets: u64, bytes: u64, first: u64, last: u64, flags: u32, pad: u32,
+    }
 }
 twin! {
     /// `struct hr_event`.

@@ -45,11 +45,14 @@ pub struct Row<V: Pod> {
     map: Array<MapData, V>,
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, FabricError> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, FabricError> {
     ebpf.take_map(name).ok_or(FabricError::NoMap(name))
 }
 
-fn failed(operation: &'static str, map: &'static str) -> impl Fn(MapError) -> FabricError {
+pub(super) fn failed(
+    operation: &'static str,
+    map: &'static str,
+) -> impl Fn(MapError) -> FabricError {
     move |source| FabricError::Map { operation, map, source }
 }
 
@@ -181,7 +184,11 @@ impl<K: Pod> PrefixTable<K> {
     }
 }
 
-fn shared(ebpf: &mut Ebpf, name: &'static str, words: u32) -> Result<SharedWords, FabricError> {
+pub(super) fn shared(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    words: u32,
+) -> Result<SharedWords, FabricError> {
     let row: Row<u32> = Row::open(ebpf, name)?;
     SharedWords::map(row.map.map().fd().as_fd(), words)
         .map_err(|source| FabricError::Share { map: name, source })

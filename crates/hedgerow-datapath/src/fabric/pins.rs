@@ -40,8 +40,18 @@ use crate::pins::{self, PinsError, failed};
 /// Raised when the meaning of an entry of a map below changes while all sizes stay.
 pub(super) const LAYOUT: u32 = 2;
 /// Maps that the programs write and whose entries stay good.
-const KEPT: [&str; 6] =
-    ["flows", "fragments", "flows_v6", "fragments_v6", "nat_flows", "nat_fragments"];
+const KEPT: [&str; 10] = [
+    "flows",
+    "fragments",
+    "flows_v6",
+    "fragments_v6",
+    "nat_flows",
+    "nat_fragments",
+    "accounts_even",
+    "accounts_odd",
+    "account_turn",
+    "unaccounted",
+];
 /// Maps that are read before they are replaced.
 const READ: [&str; 3] = ["generation", "addresses", "addresses_v6"];
 

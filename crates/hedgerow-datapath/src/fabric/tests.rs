@@ -75,6 +75,7 @@ impl Bench {
             timeouts: Timeouts::default(),
             place: Place::Port(PORT),
             kind: Kind::Instance,
+            logged: false,
         }
     }
 

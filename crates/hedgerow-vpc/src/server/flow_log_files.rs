@@ -10,67 +10,88 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::{Weak, mpsc as sync};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::mpsc;
 
 use super::Server;
 use super::flow_log_sums::{Batch, Sums};
 use crate::state::ACCOUNT;
 use crate::state::flow_logs::Destination;
 use crate::state::time::Timestamp;
-use crate::wire::FlowRecord;
+use crate::wire::Wire;
 
-/// How often intervals are looked at.
+/// How often packets are asked for and intervals looked at.
 const TICK: Duration = Duration::from_millis(500);
-/// How late a record may come after its packet: drops are collected for a second.
+/// How late packets may be told: at the second tick after they were counted.
 const LATE: Duration = Duration::from_millis(1_500);
+/// For how long packets may be under way through the program that counts them.
+const UNDER_WAY: Duration = Duration::from_millis(5);
+/// How long the last lines may take.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
-/// Writes the flow logs of `server` below `directory` until it or the wire ends.
-pub(super) fn start(
-    server: Weak<Server>,
-    mut records: Receiver<FlowRecord>,
-    directory: PathBuf,
-    interval: Option<u64>,
-) {
-    tokio::spawn(async move {
-        let mut sums = Sums::new(interval);
-        let mut tick = tokio::time::interval(TICK);
-        loop {
-            let received = tokio::select! {
-                received = records.recv() => Some(received),
-                _ = tick.tick() => None,
-            };
-            let Some(server) = server.upgrade() else { return };
-            match received {
-                Some(Ok(record)) => sum_up(&server, &mut sums, record, &mut records),
-                Some(Err(RecvError::Lagged(lost))) => {
-                    tracing::warn!(lost, "flow records came faster than they were summed up");
-                    sums.lost();
-                }
-                Some(Err(RecvError::Closed)) => return,
-                None => {
-                    let now = SystemTime::now();
-                    let now = now.checked_sub(LATE).unwrap_or(now);
-                    let batches = sums.flush(&server.state(), now);
+/// Asks for the last lines, and where to say that they are written.
+type Finish = sync::Sender<()>;
+
+/// The task that writes.
+pub(super) struct Files(mpsc::UnboundedSender<Finish>);
+
+impl Files {
+    /// Writes the flow logs of `server` below `directory` until it ends or [`Files::finish`].
+    pub fn start(server: Weak<Server>, directory: PathBuf, interval: Option<u64>) -> Files {
+        let (sender, mut inbox) = mpsc::unbounded_channel::<Finish>();
+        tokio::spawn(async move {
+            let mut sums = Sums::new(interval);
+            let mut tick = tokio::time::interval(TICK);
+            loop {
+                let finish = tokio::select! {
+                    _ = tick.tick() => None,
+                    asked = inbox.recv() => match asked {
+                        Some(finish) => Some(finish),
+                        None => return,
+                    },
+                };
+                let Some(server) = server.upgrade() else { return };
+                let Some(wire) = &server.wire else { return };
+                gather(&server, wire, &mut sums).await;
+                if let Some(done) = finish {
+                    tokio::time::sleep(UNDER_WAY).await;
+                    gather(&server, wire, &mut sums).await;
+                    let batches = sums.finish(&server.state());
                     write(&directory, &batches);
+                    let _gone = done.send(());
+                    return;
                 }
+                let now = SystemTime::now();
+                let batches = sums.flush(&server.state(), now.checked_sub(LATE).unwrap_or(now));
+                write(&directory, &batches);
             }
+        });
+        Files(sender)
+    }
+
+    /// Writes what the present intervals have so far, and no more after it. Blocks until it is
+    /// written, so not to be called where the task runs.
+    pub fn finish(&self) {
+        let (done, written) = sync::channel();
+        if self.0.send(done).is_ok() && written.recv_timeout(LAST_LINES).is_err() {
+            tracing::error!("the last lines of flow logs were not written in time");
         }
-    });
+    }
 }
 
-/// Adds a record, and those that wait behind it.
-fn sum_up(server: &Server, sums: &mut Sums, first: FlowRecord, records: &mut Receiver<FlowRecord>) {
-    let state = server.state();
-    sums.add(&state, &first);
-    loop {
-        match records.try_recv() {
-            Ok(record) => sums.add(&state, &record),
-            Err(TryRecvError::Lagged(_)) => sums.lost(),
-            Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+/// Adds what was counted since the last time.
+async fn gather(server: &Server, wire: &Wire, sums: &mut Sums) {
+    match wire.flow_counts().await {
+        Ok(counted) => {
+            let state = server.state();
+            counted.counts.iter().for_each(|count| sums.add(&state, count));
+            sums.missed(counted.missed);
+        }
+        Err(error) => {
+            tracing::error!(%error, "ask for the packets of flow logs");
+            sums.skip();
         }
     }
 }

@@ -1,27 +1,29 @@
-//! Flow records summed up for the flow logs of the API; pure, with time as an argument.
+//! Packets summed up for the flow logs of the API; pure, with time as an argument.
 //!
 //! ```text
-//!   record ──► every flow log that covers its interface ──► one sum per flow and interval
+//!   count ──► every flow log that covers an end of it ──► one sum per flow and interval
 //!   the interval is over ──► a line per sum, or NODATA, or SKIPDATA per interface
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hedgerow_core::reason::Reason;
-use hedgerow_core::sg::{self, Direction};
+use hedgerow_core::sg::Direction;
 
 use crate::state::flow_logs::{Destination, FlowLog, direction_name};
 use crate::state::flow_logs_format::{Field, Format};
 use crate::state::interface::Interface;
 use crate::state::{ACCOUNT, Region, State};
-use crate::wire::{Action, FlowRecord};
+use crate::wire::FlowCount;
 
-/// Length of an Ethernet header, which EC2 does not count.
-const ETHERNET: u64 = 14;
 /// Sums of one flow log in one interval; more are skipped, as EC2 does under its limits.
 const MAX_SUMS: usize = 50_000;
+
+/// By how many seconds an interval may begin later than now: what is counted comes late.
+const SET_BACK: u64 = 10;
 
 /// Lines for a file, in the words of its flow log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub(super) struct Batch {
     pub lines: Vec<String>,
 }
 
-/// What makes records one flow.
+/// What makes packets one flow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Flow {
     interface: String,
@@ -53,6 +55,7 @@ struct Flow {
     protocol: u8,
     reason: Reason,
     outward: bool,
+    to_internet: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +64,7 @@ struct Sum {
     bytes: u64,
     start: u64,
     end: u64,
+    tcp_flags: u8,
 }
 
 /// The present interval of a flow log.
@@ -79,6 +83,8 @@ pub(super) struct Sums {
     intervals: BTreeMap<String, Interval>,
     /// Replaces the interval of every flow log, seconds.
     interval: Option<u64>,
+    /// Packets that the fabric had no room to count, as of the last time.
+    missed: u64,
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -88,41 +94,50 @@ fn seconds(time: SystemTime) -> u64 {
 impl Sums {
     /// Sums whose intervals have this length whatever was asked for, if it is given.
     pub fn new(interval: Option<u64>) -> Self {
-        Self { intervals: BTreeMap::new(), interval }
+        Self { interval, ..Self::default() }
     }
 
-    /// Adds a record to every flow log that covers its interface.
-    pub fn add(&mut self, state: &State, record: &FlowRecord) {
-        let Some(id) = &record.gate.interface else { return };
-        let Some((region, interface)) = find(state, id) else { return };
-        let accepted = record.action() == Action::Accept;
-        for log in region.flow_logs.values() {
-            if !log.traffic.covers(accepted) || !log.covers(interface) {
-                continue;
-            }
-            let interval = self.interval_of(region, log, seconds(record.start));
-            let known = interval.sums.len();
-            let first = match interval.sums.entry(flow(record, id)) {
-                std::collections::btree_map::Entry::Vacant(_) if known >= MAX_SUMS => {
-                    interval.skipped = true;
-                    continue;
+    /// Adds packets to every flow log that covers their sender or receiver.
+    pub fn add(&mut self, state: &State, count: &FlowCount) {
+        for (id, direction) in count.gates() {
+            let Some((region, interface)) = find(state, id) else { continue };
+            for log in region.flow_logs.values() {
+                if log.traffic.covers(count.reason == Reason::Allowed) && log.covers(interface) {
+                    self.add_to(region, log, flow(count, id, direction), count);
                 }
-                entry => entry.or_insert_with(|| Sum {
-                    packets: 0,
-                    bytes: 0,
-                    start: seconds(record.start),
-                    end: 0,
-                }),
-            };
-            first.packets += record.packets;
-            first.bytes += record.bytes.saturating_sub(record.packets * ETHERNET);
-            first.start = first.start.min(seconds(record.start));
-            first.end = first.end.max(seconds(record.end));
+            }
         }
     }
 
-    /// Records were lost: every present interval says so.
-    pub fn lost(&mut self) {
+    fn add_to(&mut self, region: &Region, log: &FlowLog, flow: Flow, count: &FlowCount) {
+        let start = seconds(count.start);
+        let interval = self.interval_of(region, log, start);
+        let known = interval.sums.len();
+        let sum = match interval.sums.entry(flow) {
+            Entry::Vacant(_) if known >= MAX_SUMS => {
+                interval.skipped = true;
+                return;
+            }
+            entry => entry.or_insert(Sum { packets: 0, bytes: 0, start, end: 0, tcp_flags: 0 }),
+        };
+        sum.packets += count.packets;
+        sum.bytes += count.bytes;
+        sum.start = sum.start.min(start);
+        sum.end = sum.end.max(seconds(count.end));
+        sum.tcp_flags |= count.tcp_flags;
+    }
+
+    /// How many packets were not counted since the fabric's start: if they are more than before,
+    /// every present interval says so.
+    pub fn missed(&mut self, packets: u64) {
+        if packets != self.missed {
+            self.missed = packets;
+            self.skip();
+        }
+    }
+
+    /// Some packets of every present interval are not in it.
+    pub fn skip(&mut self) {
         self.intervals.values_mut().for_each(|interval| interval.skipped = true);
     }
 
@@ -141,21 +156,32 @@ impl Sums {
     pub fn flush(&mut self, state: &State, now: SystemTime) -> Vec<Batch> {
         let now = seconds(now);
         // A clock set back must not keep lines for ever.
-        let over =
-            |interval: &Interval| now >= interval.begun + interval.length || now < interval.begun;
-        let mut batches = Vec::new();
+        let over = |interval: &Interval| {
+            now >= interval.begun + interval.length || now + SET_BACK < interval.begun
+        };
+        let batches = self.end(state, over, true);
+        for region in state.regions() {
+            for log in region.flow_logs.values() {
+                self.interval_of(region, log, now);
+            }
+        }
+        batches
+    }
+
+    /// The lines of the flows in intervals that are not over, and never will be.
+    pub fn finish(&mut self, state: &State) -> Vec<Batch> {
+        self.end(state, |_| true, false)
+    }
+
+    fn end(&mut self, state: &State, over: impl Fn(&Interval) -> bool, whole: bool) -> Vec<Batch> {
         let ended: Vec<(String, Interval)> =
             self.intervals.extract_if(.., |_, interval| over(interval)).collect();
+        let mut batches = Vec::new();
         for (id, interval) in ended {
             let region = state.region(&interval.region);
             // A flow log that was deleted meanwhile writes nothing more.
             if let Some((region, log)) = region.and_then(|r| Some((r, r.flow_logs.get(&id)?))) {
-                batches.extend(write(region, log, &interval));
-            }
-        }
-        for region in state.regions() {
-            for log in region.flow_logs.values() {
-                self.interval_of(region, log, now);
+                batches.extend(write(region, log, &interval, whole));
             }
         }
         batches
@@ -166,26 +192,26 @@ fn find<'s>(state: &'s State, interface: &str) -> Option<(&'s Region, &'s Interf
     state.regions().find_map(|region| Some((region, region.interfaces.get(interface)?)))
 }
 
-fn flow(record: &FlowRecord, interface: &str) -> Flow {
-    // EC2 writes port 0 for ICMP; the type and code would read as a port.
-    let has_ports = matches!(record.protocol, sg::TCP | sg::UDP);
+fn flow(count: &FlowCount, interface: &str, direction: Direction) -> Flow {
     Flow {
         interface: interface.to_owned(),
-        source: record.source,
-        destination: record.destination,
-        ports: if has_ports { [record.source_port, record.destination_port] } else { [0; 2] },
-        protocol: record.protocol,
-        reason: record.reason,
-        outward: record.gate.direction == Direction::Egress,
+        source: count.source,
+        destination: count.destination,
+        ports: [count.source_port, count.destination_port],
+        protocol: count.protocol,
+        reason: count.reason,
+        outward: direction == Direction::Egress,
+        to_internet: count.to_internet,
     }
 }
 
-/// The lines of an interval, by interface. Interfaces in use without a flow have one line that
-/// says so.
-fn write(region: &Region, log: &FlowLog, interval: &Interval) -> Vec<Batch> {
+/// The lines of an interval, by interface. Of a whole one, interfaces in use without a flow have a
+/// line that says so.
+fn write(region: &Region, log: &FlowLog, interval: &Interval, whole: bool) -> Vec<Batch> {
     let format = log.format();
     let mut lines: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let attached = |interface: &&Interface| log.covers(interface) && interface.status() == "in-use";
+    let attached =
+        |interface: &&Interface| whole && log.covers(interface) && interface.status() == "in-use";
     for interface in region.interfaces.values().filter(attached) {
         lines.entry(&interface.id).or_default();
     }
@@ -229,7 +255,7 @@ impl Values<'_> {
         self.format.line(|field| {
             let general = self.of_interface(interface, status, field);
             let value = general.or_else(|| self.flow.and_then(|(flow, sum)| of(flow, sum, field)));
-            // Also for what cannot be said here: TCP flags, sublocations, services.
+            // Also for what there is none of here: sublocations, services with public addresses.
             value.unwrap_or_else(|| "-".to_owned())
         })
     }
@@ -270,8 +296,11 @@ fn of(flow: &Flow, sum: &Sum, field: Field) -> Option<String> {
         Field::Action => if accepted { "ACCEPT" } else { "REJECT" }.to_owned(),
         Field::Type => if flow.source.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned(),
         Field::FlowDirection => direction_name(direction).to_owned(),
-        // 1: "Through another resource in the same VPC".
-        Field::TrafficPath if flow.outward && accepted => "1".to_owned(),
+        Field::TcpFlags => sum.tcp_flags.to_string(),
+        // 8: "Through an internet gateway"; 1: "Through another resource in the same VPC".
+        Field::TrafficPath if flow.outward && accepted => {
+            if flow.to_internet { "8" } else { "1" }.to_owned()
+        }
         // EC2 has BPA and EC only, which are not here; ours says which gate refused.
         Field::RejectReason if !accepted => flow.reason.name().to_owned(),
         _ => return None,
@@ -282,13 +311,12 @@ fn of(flow: &Flow, sum: &Sum, field: Field) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
-    use hedgerow_core::sg::GroupId;
+    use hedgerow_core::sg;
 
     use super::*;
     use crate::api;
     use crate::state::Quotas;
     use crate::state::time::Timestamp;
-    use crate::wire::Gate;
 
     const NOW: u64 = 1_800_000_000;
 
@@ -297,8 +325,8 @@ mod tests {
         outcome.result.unwrap_or_else(|error| panic!("{body}: {error}"));
     }
 
-    /// A running instance in the default VPC whose interface has a flow log of refused flows.
-    fn state() -> (State, String) {
+    /// A running instance in the default VPC whose interface has a flow log.
+    fn state(flow_log: &str) -> (State, String) {
         let mut state = State::new(1, Quotas::default());
         ask(
             &mut state,
@@ -310,52 +338,54 @@ mod tests {
             &mut state,
             &format!(
                 "Action=CreateFlowLogs&ResourceType=NetworkInterface&ResourceId.1={eni}\
-                 &TrafficType=REJECT&LogDestinationType=s3&LogDestination=arn:aws:s3:::a\
-                 &MaxAggregationInterval=60"
+                 &LogDestinationType=s3&LogDestination=arn:aws:s3:::a\
+                 &MaxAggregationInterval=60&{flow_log}"
             ),
         );
         (state, eni)
     }
 
-    fn record(eni: &str, second: u64, reason: Reason) -> FlowRecord {
+    /// Two packets to the interface in that second.
+    fn count(eni: &str, second: u64, reason: Reason) -> FlowCount {
         let at = UNIX_EPOCH + Duration::from_secs(NOW + second);
-        FlowRecord {
+        FlowCount {
             start: at,
             end: at,
-            vpc: "vpc-1".into(),
-            gate: Gate {
-                interface: Some(eni.to_owned()),
-                direction: Direction::Ingress,
-                groups: Vec::<GroupId>::new(),
-            },
-            other: None,
+            from: None,
+            to: Some(eni.to_owned()),
+            to_internet: false,
             source: [10, 0, 0, 1].into(),
             destination: [10, 0, 0, 2].into(),
             source_port: 40_000,
             destination_port: 22,
             protocol: sg::TCP,
             packets: 2,
-            bytes: 148,
+            bytes: 120,
+            tcp_flags: 2,
             reason,
-            rule: None,
         }
     }
 
-    fn lines(sums: &mut Sums, state: &State, second: u64) -> Vec<String> {
-        let batches = sums.flush(state, UNIX_EPOCH + Duration::from_secs(NOW + second));
+    fn written(batches: Vec<Batch>) -> Vec<String> {
         batches.into_iter().flat_map(|batch| batch.lines).collect()
+    }
+
+    fn lines(sums: &mut Sums, state: &State, second: u64) -> Vec<String> {
+        written(sums.flush(state, UNIX_EPOCH + Duration::from_secs(NOW + second)))
     }
 
     #[test]
     fn a_line_per_flow_and_interval() {
-        let (state, eni) = state();
+        let (state, eni) = state("TrafficType=REJECT");
         let mut sums = Sums::default();
         assert_eq!(lines(&mut sums, &state, 0), Vec::<String>::new(), "the first interval begins");
         for (second, reason) in
             [(3, Reason::IngressGroups), (9, Reason::IngressGroups), (10, Reason::Allowed)]
         {
-            sums.add(&state, &record(&eni, second, reason));
+            sums.add(&state, &count(&eni, second, reason));
         }
+        // At the sender's gate, which is not the interface's.
+        sums.add(&state, &count(&eni, 11, Reason::EgressGroups));
         assert_eq!(lines(&mut sums, &state, 59), Vec::<String>::new());
         let start = NOW + 3;
         let want = format!(
@@ -366,10 +396,51 @@ mod tests {
         let (begun, ended) = (NOW + 60, NOW + 120);
         let nothing = format!("2 123456789012 {eni} - - - - - - - {begun} {ended} -");
         assert_eq!(lines(&mut sums, &state, 120), [format!("{nothing} NODATA")]);
-        sums.add(&state, &record(&eni, 130, Reason::IngressGroups));
-        sums.lost();
-        let written = lines(&mut sums, &state, 180);
-        assert_eq!(written.len(), 2);
-        assert!(written[1].ends_with("SKIPDATA"), "{written:?}");
+        sums.add(&state, &count(&eni, 130, Reason::IngressGroups));
+        sums.missed(7);
+        let skipped = lines(&mut sums, &state, 180);
+        assert_eq!(skipped.len(), 2);
+        assert!(skipped[1].ends_with("SKIPDATA"), "{skipped:?}");
+        sums.missed(7);
+        assert_eq!(lines(&mut sums, &state, 240).len(), 1, "nothing more was missed");
+    }
+
+    #[test]
+    fn directions_paths_and_flags() {
+        let format = "${srcaddr} ${dstaddr} ${packets} ${tcp-flags} ${flow-direction} \
+                      ${traffic-path} ${type} ${action} ${reject-reason} ${sublocation-id}";
+        let (state, eni) = state(&format!("TrafficType=ALL&LogFormat={format}"));
+        let mut sums = Sums::default();
+        lines(&mut sums, &state, 0);
+        let inward = count(&eni, 1, Reason::Allowed);
+        let outward = FlowCount {
+            from: Some(eni.clone()),
+            to: None,
+            source: inward.destination,
+            destination: inward.source,
+            tcp_flags: 18,
+            ..inward.clone()
+        };
+        let more = FlowCount { tcp_flags: 1, ..inward.clone() };
+        let outside = FlowCount {
+            destination: [203, 0, 113, 9].into(),
+            to_internet: true,
+            ..outward.clone()
+        };
+        let refused = FlowCount { reason: Reason::IngressGroups, ..inward.clone() };
+        for count in [&inward, &outward, &more, &outside, &refused] {
+            sums.add(&state, count);
+        }
+        let begun = sums.finish(&state);
+        assert_eq!(
+            written(begun),
+            [
+                "10.0.0.1 10.0.0.2 4 3 ingress - IPv4 ACCEPT - -",
+                "10.0.0.1 10.0.0.2 2 2 ingress - IPv4 REJECT ingress_groups -",
+                "10.0.0.2 10.0.0.1 2 18 egress 1 IPv4 ACCEPT - -",
+                "10.0.0.2 203.0.113.9 2 18 egress 8 IPv4 ACCEPT - -",
+            ]
+        );
+        assert_eq!(written(sums.finish(&state)), Vec::<String>::new(), "each packet is told once");
     }
 }

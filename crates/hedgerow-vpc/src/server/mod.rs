@@ -75,6 +75,8 @@ pub struct Server {
     /// Listeners inside each VPC, by its key.
     listeners: Mutex<BTreeMap<u32, Vec<AbortHandle>>>,
     requests: AtomicU64,
+    /// Writes the flow logs of the API; set by [`Server::write_flow_logs`].
+    flow_logs: OnceLock<flow_log_files::Files>,
     /// Servers of databases; set by [`Server::run_databases`].
     databases: OnceLock<Databases>,
     /// Absent where records go with the process.
@@ -126,6 +128,7 @@ impl Server {
             forwarder: OnceLock::new(),
             listeners: Mutex::default(),
             requests: AtomicU64::new(0),
+            flow_logs: OnceLock::new(),
             databases: OnceLock::new(),
             journal: None,
             settings: OnceLock::new(),
@@ -169,6 +172,9 @@ impl Server {
     }
 
     fn close(&self) {
+        if let Some(files) = self.flow_logs.get() {
+            files.finish();
+        }
         self.close_journal();
         for (_, tasks) in std::mem::take(&mut *lock(&self.listeners)) {
             tasks.iter().for_each(AbortHandle::abort);

@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::AbortHandle;
 
-use super::{Server, flow_log, flow_log_files, now};
+use super::flow_log_files::Files;
+use super::{Server, flow_log, now};
 use crate::api;
 use crate::dns;
 use crate::effect::VpcView;
@@ -38,9 +39,10 @@ impl Server {
     /// Writes the flow logs of the API below `directory` from now on; `interval` (seconds) replaces
     /// the one that was asked for. A no-op in records-only mode.
     pub fn write_flow_logs(self: &Arc<Self>, directory: PathBuf, interval: Option<u64>) {
-        if let Some(wire) = &self.wire {
+        if self.wire.is_some() {
             let server: Weak<Server> = Arc::downgrade(self);
-            flow_log_files::start(server, wire.flow_records(), directory, interval);
+            // Set before: the first one stays.
+            let _known = self.flow_logs.set(Files::start(server, directory, interval));
         }
     }
 

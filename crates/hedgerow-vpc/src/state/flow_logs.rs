@@ -221,10 +221,19 @@ pub(crate) fn create(
         };
         cx.region.set_tags(&log.id, tags.clone());
         flow_log_id_set.push(log.id.clone());
-        cx.region.flow_logs.insert(log.id.clone(), log);
+        cx.region.flow_logs.insert(log.id.clone(), log.clone());
+        follow(cx, &log);
     }
     let client_token = request.client_token;
     Ok(CreatedFlowLogs { client_token, flow_log_id_set, unsuccessful: Vec::new() })
+}
+
+/// The log came or went: the fabric counts the packets of the interfaces that it covers, or no more.
+fn follow(cx: &mut Context<'_>, log: &FlowLog) {
+    let region = &*cx.region;
+    let covered = region.interfaces.values().filter(|interface| log.covers(interface));
+    let effects: Vec<_> = covered.map(|interface| region.put_interface(&interface.id)).collect();
+    cx.effects.extend(effects);
 }
 
 fn check_resource(region: &Region, kind: &str, id: &str) -> Result<(), Ec2Error> {
@@ -422,8 +431,9 @@ pub(crate) fn delete(
         find(&cx.region.flow_logs, id)?;
     }
     for id in &request.ids {
-        cx.region.flow_logs.remove(id);
+        let gone = cx.region.flow_logs.remove(id);
         cx.region.tags.remove(id);
+        gone.iter().for_each(|log| follow(cx, log));
     }
     Ok(DeletedFlowLogs { unsuccessful: Vec::new() })
 }

@@ -46,6 +46,7 @@ impl Region {
             source_dest_check: interface.source_dest_check,
             timeouts: interface.timeouts.view(),
             attachment,
+            logged: self.flow_logs.values().any(|log| log.covers(interface)),
         })
     }
 }

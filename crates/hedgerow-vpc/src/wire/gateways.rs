@@ -273,5 +273,6 @@ fn internet_gateway(vpc: u32, ifindex: u32) -> Interface {
         timeouts: Timeouts::default(),
         place: Place::Port(ifindex),
         kind: Kind::Internet,
+        logged: false,
     }
 }

@@ -9,7 +9,7 @@ use hedgerow_core::sg::Direction;
 use hedgerow_datapath::fabric::Event;
 
 use super::gateways;
-use super::record::FlowRecord;
+use super::record::{FlowRecord, gates};
 
 /// How long equal drops are collected.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
@@ -31,11 +31,7 @@ impl Log {
         match event.reason {
             Reason::Allowed if outside(event.from) => &[Direction::Ingress],
             Reason::Allowed if outside(event.to) => &[Direction::Egress],
-            Reason::Allowed => &[Direction::Egress, Direction::Ingress],
-            Reason::IngressGroups | Reason::NetworkAclIngress | Reason::DestinationAddress => {
-                &[Direction::Ingress]
-            }
-            _ => &[Direction::Egress],
+            reason => gates(reason),
         }
     }
 

@@ -385,6 +385,7 @@ impl Machine {
             timeouts: convert::timeouts(view.timeouts),
             place,
             kind: if nat.is_some() { Kind::Nat } else { Kind::Instance },
+            logged: view.logged,
         }
     }
 

@@ -36,7 +36,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::effect::{Effect, InterfaceKey};
 pub use kept::sweep;
-pub use record::{Action, FlowRecord, Gate};
+pub use record::{Action, FlowCount, FlowCounts, FlowRecord, Gate};
 
 /// What [`Wire::start`] needs to know.
 #[derive(Debug, Clone)]
@@ -114,6 +114,7 @@ pub struct Rehearsal {
 enum Command {
     Apply(Vec<Effect>, oneshot::Sender<Result<(), WireError>>),
     Counters(oneshot::Sender<Result<Counters, WireError>>),
+    FlowCounts(oneshot::Sender<Result<FlowCounts, WireError>>),
     ListenTcp(u32, SocketAddr, oneshot::Sender<Result<TcpListener, WireError>>),
     BindUdp(u32, SocketAddr, oneshot::Sender<Result<UdpSocket, WireError>>),
     Rehearse(InterfaceKey, Vec<u8>, oneshot::Sender<Result<Rehearsal, WireError>>),
@@ -158,6 +159,12 @@ impl Wire {
     /// Packet counts by reason.
     pub async fn counters(&self) -> Result<Counters, WireError> {
         self.ask(Command::Counters).await
+    }
+
+    /// What interfaces with a flow log sent and received, flow by flow, up to the call before: each
+    /// packet is told once, by the second call after it at the latest.
+    pub async fn flow_counts(&self) -> Result<FlowCounts, WireError> {
+        self.ask(Command::FlowCounts).await
     }
 
     /// A socket that listens inside the service namespace of the VPC with that

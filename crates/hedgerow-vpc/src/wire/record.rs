@@ -59,6 +59,73 @@ pub struct FlowRecord {
     pub rule: Option<RuleId>,
 }
 
+/// Packets of one flow, in one direction, that fared the same: what flow logs are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowCount {
+    /// When the first of them came.
+    pub start: SystemTime,
+    /// When the last of them came.
+    pub end: SystemTime,
+    /// Interface of the sender (`eni-…`), if it is one of the VPC's.
+    pub from: Option<String>,
+    /// Interface of the receiver, if it is one of the VPC's.
+    pub to: Option<String>,
+    /// Whether they went to an internet gateway.
+    pub to_internet: bool,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Source port of TCP and UDP; 0 otherwise.
+    pub source_port: u16,
+    /// Destination port of TCP and UDP; 0 otherwise.
+    pub destination_port: u16,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// How many they are, as on a wire.
+    pub packets: u64,
+    /// Bytes of their IP packets.
+    pub bytes: u64,
+    /// FIN 1, SYN 2, RST 4, and ACK 16 where it came with SYN: all that were seen.
+    pub tcp_flags: u8,
+    /// [`Reason::Allowed`] or why they were dropped.
+    pub reason: Reason,
+}
+
+impl FlowCount {
+    /// The interfaces at which they are logged, and in which direction.
+    pub fn gates(&self) -> impl Iterator<Item = (&str, Direction)> {
+        let gate = |direction: &Direction| {
+            let interface = match direction {
+                Direction::Egress => &self.from,
+                Direction::Ingress => &self.to,
+            };
+            interface.as_deref().map(|id| (id, *direction))
+        };
+        gates(self.reason).iter().filter_map(gate)
+    }
+}
+
+/// What was counted since the last time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlowCounts {
+    /// By flow and direction.
+    pub counts: Vec<FlowCount>,
+    /// Packets since the start of the program that there was no room to count.
+    pub missed: u64,
+}
+
+/// The gates at which a verdict is logged: what passed, passed both.
+pub(super) fn gates(reason: Reason) -> &'static [Direction] {
+    match reason {
+        Reason::Allowed => &[Direction::Egress, Direction::Ingress],
+        Reason::IngressGroups | Reason::NetworkAclIngress | Reason::DestinationAddress => {
+            &[Direction::Ingress]
+        }
+        _ => &[Direction::Egress],
+    }
+}
+
 impl FlowRecord {
     /// Whether the packet passed.
     pub fn action(&self) -> Action {

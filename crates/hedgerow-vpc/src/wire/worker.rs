@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::Direction;
-use hedgerow_datapath::fabric::{Event, Events};
+use hedgerow_datapath::fabric::{Account, Event, Events};
 use hedgerow_datapath::sys::{Netns, monotonic_ns};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -18,8 +18,8 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::log::Log;
 use super::machine::Machine;
-use super::record::{FlowRecord, Gate};
-use super::{Command, Counters, Rehearsal, WireConfig, WireError, kept, netns};
+use super::record::{FlowCount, FlowCounts, FlowRecord, Gate};
+use super::{Command, Counters, Rehearsal, WireConfig, WireError, gateways, kept, netns};
 use crate::effect::{Effect, InterfaceKey};
 
 /// How often waiting drops are looked at.
@@ -175,6 +175,7 @@ impl Worker {
         match command {
             Command::Apply(effects, reply) => drop(reply.send(self.apply(effects).await)),
             Command::Counters(reply) => drop(reply.send(self.counters())),
+            Command::FlowCounts(reply) => drop(reply.send(self.flow_counts())),
             Command::ListenTcp(vpc, address, reply) => {
                 let listen = || {
                     let listener = TcpListener::bind(address)?;
@@ -211,6 +212,16 @@ impl Worker {
         Ok(Counters { verdicts, lost_records: self.machine.fabric.lost_events()? })
     }
 
+    fn flow_counts(&mut self) -> Result<FlowCounts, WireError> {
+        let accounts = self.machine.fabric.take_accounts()?;
+        let (now, clock) = (SystemTime::now(), monotonic_ns());
+        let count = |account: &Account| count(&self.machine, account, |at| then(now, clock, at));
+        Ok(FlowCounts {
+            counts: accounts.iter().map(count).collect(),
+            missed: self.machine.fabric.unaccounted()?,
+        })
+    }
+
     /// Events that were there before are read already: what comes now is the frame's, or that of
     /// packets of the same instant.
     fn rehearse(&mut self, port: InterfaceKey, frame: &[u8]) -> Result<Rehearsal, WireError> {
@@ -228,11 +239,7 @@ impl Worker {
     fn drain(&mut self) -> Vec<(Event, SystemTime)> {
         let events = self.events.get_mut().drain();
         let (now, clock) = (SystemTime::now(), monotonic_ns());
-        let at = |event: Event| {
-            let age = Duration::from_nanos(clock.saturating_sub(event.time));
-            (event, now.checked_sub(age).unwrap_or(now))
-        };
-        events.into_iter().map(at).collect()
+        events.into_iter().map(|event| (event, then(now, clock, event.time))).collect()
     }
 
     fn read_events(&mut self) {
@@ -246,6 +253,33 @@ impl Worker {
                 }
             }
         }
+    }
+}
+
+/// When it was `at` by the monotonic clock, which now says `clock`.
+fn then(now: SystemTime, clock: u64, at: u64) -> SystemTime {
+    let age = Duration::from_nanos(clock.saturating_sub(at));
+    now.checked_sub(age).unwrap_or(now)
+}
+
+/// An account in the words of the EC2 API.
+fn count(machine: &Machine, account: &Account, at: impl Fn(u64) -> SystemTime) -> FlowCount {
+    let id = |key: Option<u32>| machine.interface(key?).map(|(id, _)| id.to_owned());
+    FlowCount {
+        start: at(account.first),
+        end: at(account.last),
+        from: id(account.from),
+        to: id(account.to),
+        to_internet: account.to.is_some_and(gateways::is_gateway),
+        source: account.source,
+        destination: account.destination,
+        source_port: account.source_port,
+        destination_port: account.destination_port,
+        protocol: account.protocol,
+        packets: account.packets,
+        bytes: account.bytes,
+        tcp_flags: account.tcp_flags,
+        reason: account.reason,
     }
 }
 

@@ -150,6 +150,7 @@ pub fn interface(key: u32, [subnet, host]: [u8; 2], groups: &[&str]) -> Interfac
         source_dest_check: true,
         timeouts: None,
         attachment: None,
+        logged: false,
     }
 }
 
