@@ -176,7 +176,7 @@ fn only_what_a_nat_gateway_knows_is_translated() {
             transport[4..6].copy_from_slice(&2008u16.to_be_bytes());
         }
         let mut frame = packet(source, destination, protocol, &transport);
-        let field = offset / 8 | if more { 0x2000 } else { 0 };
+        let field = (offset / 8) | if more { 0x2000 } else { 0 };
         frame[20..22].copy_from_slice(&field.to_be_bytes());
         close(&mut frame);
         frame
