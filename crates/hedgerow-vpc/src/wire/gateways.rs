@@ -13,7 +13,7 @@
 //! The Internet is a namespace of this process, made with the first gateway. It forwards, so that
 //! other namespaces can be plugged in behind it, and has no way to the machine's own network.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -49,8 +49,6 @@ pub(super) struct Gateways {
     /// Whether packets are fragmented at the loopback device.
     slices: bool,
     internet: Option<Internet>,
-    /// VPCs that have an internet gateway.
-    attached: HashSet<u32>,
     /// What each interface's public address is.
     publics: HashMap<InterfaceKey, PublicAddress>,
     /// By [`Effect::PutNatGateway`](crate::effect::Effect::PutNatGateway)'s key.
@@ -106,9 +104,7 @@ impl Machine {
     ) -> Result<(), WireError> {
         self.slice().await?;
         let ifindex = self.internet().await?;
-        self.fabric.put_interface(internet_gateway(vpc, ifindex), now)?;
-        self.gateways.attached.insert(vpc);
-        Ok(())
+        Ok(self.fabric.put_interface(internet_gateway(vpc, ifindex), now)?)
     }
 
     /// They lead nowhere again.
@@ -117,7 +113,6 @@ impl Machine {
         vpc: u32,
         now: Instant,
     ) -> Result<(), WireError> {
-        self.gateways.attached.remove(&vpc);
         Ok(self.fabric.remove_interface(internet_key(vpc), now)?)
     }
 
