@@ -1,4 +1,5 @@
 //! Frames byte by byte, and packet sockets to send and receive them.
+#![allow(dead_code, reason = "each test program uses a part")]
 
 use std::io;
 use std::net::Ipv4Addr;
