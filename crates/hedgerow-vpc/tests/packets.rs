@@ -2,6 +2,7 @@
 
 #[path = "packets/gateways.rs"]
 mod gateways;
+#[allow(dead_code, reason = "made for tests of every kind")]
 mod harness;
 #[path = "packets/mtu.rs"]
 mod mtu;
