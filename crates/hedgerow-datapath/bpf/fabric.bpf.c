@@ -307,11 +307,15 @@ static __always_inline __u32 hr_parse_datagram(struct __sk_buff *skb, struct hr_
 	return reason ? reason : hr_parse_transport(skb, p);
 }
 
-static __always_inline __u32 hr_parse_datagram_v6(struct __sk_buff *skb, struct hr_packet *p,
-						  struct hr_six *six)
+/* For the map six. A global function, so that the verifier does not follow every kind of packet. */
+__attribute__((noinline)) int hr_parse_datagram_v6(struct __sk_buff *skb, struct hr_packet *p)
 {
-	__u32 reason = hr_parse_ipv6(skb, p, &six->ip, &six->header);
+	__u32 zero = 0, reason;
+	struct hr_six *packet = bpf_map_lookup_elem(&six, &zero);
 
+	if (!p || !packet)
+		return HR_MALFORMED;
+	reason = hr_parse_ipv6(skb, p, &packet->ip, &packet->header);
 	return reason ? reason : hr_parse_transport(skb, p);
 }
 
@@ -477,7 +481,7 @@ static __always_inline __u32 hr_packet_from(struct __sk_buff *skb, struct hr_pas
 	const struct hr_interface *from;
 	__u32 reason;
 
-	x->parsed = six ? hr_parse_datagram_v6(skb, &x->packet, six)
+	x->parsed = six ? hr_parse_datagram_v6(skb, &x->packet)
 			: hr_parse_datagram(skb, &x->packet);
 	if (!x->parsed && port->interface && port->interface != HR_PORT_INTERNET &&
 	    hr_shortcut(skb, x, six))

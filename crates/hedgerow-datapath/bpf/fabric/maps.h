@@ -198,11 +198,12 @@ struct hr_set {
 	__u32 others[2]; /* [direction] → port_blocks, indexed by protocol number */
 	__u32 words[2];	 /* [direction]: words of the bit vectors that are in use */
 	__u32 denies[2]; /* [direction] → rule_bits: the rules that deny; groups have none */
+	__u32 groups[2]; /* [direction]: whether rules name groups as peers: 0 or 1 */
 	/* [IPv6 * 4 + direction * 2 + (TCP 0, UDP 1)] → rule_bits: the rules whose flows are not
 	 * tracked, being for everybody while the other direction lets every answer pass. */
 	__u32 open[8];
 };
-_Static_assert(sizeof(struct hr_set) == 92, "layout.rs");
+_Static_assert(sizeof(struct hr_set) == 100, "layout.rs");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -102,6 +102,38 @@ static __always_inline int hr_rules_denied(const struct hr_set *set, __u32 direc
 	return !bits || bits->word[(rule >> 6) & (HR_RULE_WORDS - 1)] >> (rule & 63) & 1;
 }
 
+/* The lowest rule that matches, or HR_NO_RULE. This and the next are global functions, so that the
+ * verifier does not follow every rule that it could be. */
+__attribute__((noinline)) __u32 hr_rules_first(const struct hr_bits *by_port,
+					       const struct hr_bits *by_prefix,
+					       const struct hr_bits *by_group, __u32 words)
+{
+	__u64 word;
+
+	if (!by_port || !by_prefix || !by_group)
+		return HR_NO_RULE;
+	for (__u32 n = 0; n < HR_RULE_WORDS && n < words; n++) {
+		word = by_port->word[n] & (by_prefix->word[n] | by_group->word[n]);
+		if (word)
+			return n * 64 + hr_rules_lowest(word);
+	}
+	return HR_NO_RULE;
+}
+
+/* Whether one of the rules that match is in `among`. */
+__attribute__((noinline)) int hr_rules_meet(const struct hr_bits *by_port,
+					    const struct hr_bits *by_prefix,
+					    const struct hr_bits *by_group,
+					    const struct hr_bits *among, __u32 words)
+{
+	if (!by_port || !by_prefix || !by_group || !among)
+		return 0;
+	for (__u32 n = 0; n < HR_RULE_WORDS && n < words; n++)
+		if (by_port->word[n] & (by_prefix->word[n] | by_group->word[n]) & among->word[n])
+			return 1;
+	return 0;
+}
+
 #define HR_RULES_DENIED 0x10000
 #define HR_RULES_OPEN 0x20000
 
@@ -115,10 +147,10 @@ __attribute__((noinline)) __u64 hr_rules_judge(__u32 combination, __u32 directio
 {
 	struct hr_group_key group = { .combination = peer_combination };
 	const struct hr_bits *by_port, *by_prefix, *by_group, *open;
-	__u32 none = 0, slot, words, opens;
+	__u32 none = 0, slot, words, opens, rule;
 	const __u32 *found;
 	const struct hr_set *set;
-	__u64 verdict = 0;
+	__u64 verdict;
 
 	found = bpf_map_lookup_elem(&combination_sets, &combination);
 	if (!found)
@@ -132,30 +164,21 @@ __attribute__((noinline)) __u64 hr_rules_judge(__u32 combination, __u32 directio
 	by_port = hr_rules_ports(set, direction, traffic >> 16 & 0xff, traffic & 0xffff);
 	found = hr_rules_prefix(group.gate, traffic, peer);
 	by_prefix = bpf_map_lookup_elem(&rule_bits, found ? found : &none);
-	found = bpf_map_lookup_elem(&group_peers, &group);
+	found = set->groups[direction ? 1 : 0] ? bpf_map_lookup_elem(&group_peers, &group) : 0;
 	by_group = bpf_map_lookup_elem(&rule_bits, found ? found : &none);
 	opens = hr_rules_open(set, direction, traffic);
 	open = bpf_map_lookup_elem(&rule_bits, &opens);
 	if (!by_port || !by_prefix || !by_group || !open)
 		return (__u64)set->id << 32 | HR_NO_RULE;
-	for (__u32 n = 0; n < HR_RULE_WORDS && n < words; n++) {
-		__u64 word = by_port->word[n] & (by_prefix->word[n] | by_group->word[n]);
-
-		if (!word)
-			continue;
-		if (!verdict) {
-			__u32 rule = n * 64 + hr_rules_lowest(word);
-
-			verdict = (__u64)set->id << 32 | rule;
-			if (hr_rules_denied(set, direction, rule))
-				verdict |= HR_RULES_DENIED;
-		}
-		if (!opens)
-			return verdict;
-		if (word & open->word[n])
-			return verdict | HR_RULES_OPEN;
-	}
-	return verdict ? verdict : (__u64)set->id << 32 | HR_NO_RULE;
+	rule = hr_rules_first(by_port, by_prefix, by_group, words);
+	verdict = (__u64)set->id << 32 | rule;
+	if (rule == HR_NO_RULE)
+		return verdict;
+	if (hr_rules_denied(set, direction, rule))
+		verdict |= HR_RULES_DENIED;
+	if (opens && hr_rules_meet(by_port, by_prefix, by_group, open, words))
+		verdict |= HR_RULES_OPEN;
+	return verdict;
 }
 
 static __always_inline __u32 hr_rules_traffic(const struct hr_packet *p, const struct hr_six *six)

@@ -62,9 +62,9 @@ twin! {
 }
 twin! {
     /// `struct hr_set`.
-    SetRecord, 92 {
+    SetRecord, 100 {
         id: u32, tables: [u32; 8], others: [u32; 2], words: [u32; 2], denies: [u32; 2],
-        open: [u32; 8],
+        groups: [u32; 2], open: [u32; 8],
     }
 }
 twin! {

@@ -180,10 +180,12 @@ impl Sets {
             others: [0; 2],
             words: [0; 2],
             denies: [0; 2],
+            groups: [0; 2],
             open: [0; 8],
         };
         for (direction, gate) in set.gates.iter().enumerate() {
             record.words[direction] = gate.rules.len().div_ceil(64).min(RULE_WORDS) as u32;
+            record.groups[direction] = u32::from(!gate.groups.is_empty());
             record.denies[direction] = self.bits_of(maps, &gate.denies, &mut set.bits, now)?;
             for (class, answered) in set.gates[1 - direction].answers.iter().enumerate() {
                 if *answered {
