@@ -226,12 +226,18 @@ fn addresses_and_delegated_prefixes_are_found() {
 #[test]
 fn services_are_reached_whatever_groups_say() {
     let mut bench = bench();
-    bench.fabric.put_service(0, PORT, [2, 0, 0, 0, 0, 9]).expect("put service");
+    bench
+        .fabric
+        .put_service(0, PORT, [2, 0, 0, 0, 0, 9], Ipv4Addr::new(10, 0, 0, 2))
+        .expect("put service");
     for to in [METADATA, DNS] {
         let (out, _) = bench.show(2, &packet(2, (NEIGHBOUR, to), UDP, &udp(53)));
         assert_eq!(out.expect("delivered")[..6], [2, 0, 0, 0, 0, 9]);
     }
-    bench.fabric.put_service(0, PORT, [2, 0, 0, 0, 0, 9]).expect("put service");
+    bench
+        .fabric
+        .put_service(0, PORT, [2, 0, 0, 0, 0, 9], Ipv4Addr::new(10, 0, 0, 2))
+        .expect("put service");
     let frame = packet(9, (DNS, NEIGHBOUR), UDP, &udp(1000));
     let out = bench.fabric.rehearse(PORT, &frame).expect("test run").expect("delivered");
     assert_eq!((&out[..6], &out[6..12]), (&mac(2)[..], &ROUTER_MAC[..]));
