@@ -209,7 +209,7 @@ fn group_of_many(vpc: &Vpc, id: &str, subnet: &str, interfaces: usize) -> (Strin
     }
     let detached = format!("CreateNetworkInterface&SubnetId={subnet}&SecurityGroupId.1={group}");
     (1..interfaces).for_each(|_| drop(vpc.ask(&detached, "networkInterfaceId")));
-    let instance = run(vpc, subnet, &group, "10.0.0.20");
+    let instance = run(vpc, subnet, &group, "10.0.15.20");
     (group, instance)
 }
 
@@ -229,7 +229,7 @@ fn a_rule_change_reaches_packets() {
     let subnet = vpc.ask(&format!("CreateSubnet&VpcId={id}&CidrBlock=10.0.0.0/20"), "subnetId");
     let (group, server) = group_of_many(&vpc, &id, &subnet, 1_000);
     let make = format!("CreateSecurityGroup&VpcId={id}&GroupName=one&GroupDescription=x");
-    let client = run(&vpc, &subnet, &vpc.ask(&make, "groupId"), "10.0.0.10");
+    let client = run(&vpc, &subnet, &vpc.ask(&make, "groupId"), "10.0.15.10");
     let rule = format!(
         "GroupId={group}&IpPermissions.1.IpProtocol=udp&IpPermissions.1.FromPort={PORT}\
          &IpPermissions.1.ToPort={PORT}&IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0/20"
@@ -240,7 +240,7 @@ fn a_rule_change_reaches_packets() {
     );
     let mac = || mac_of("eth0");
     let macs = [vpc.inside(&client, mac), vpc.inside(&server, mac)];
-    let addresses = [Ipv4Addr::new(10, 0, 0, 10), Ipv4Addr::new(10, 0, 0, 20)];
+    let addresses = [Ipv4Addr::new(10, 0, 15, 10), Ipv4Addr::new(10, 0, 15, 20)];
     let link = vpc.inside(&client, || Tap::open("eth0").expect("a packet socket"));
     let socket = vpc.inside(&server, || UdpSocket::bind((addresses[1], PORT)).expect("bind"));
     let probe =
