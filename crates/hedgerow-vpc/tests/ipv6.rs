@@ -1,7 +1,6 @@
 //! IPv6 from the API to packets: the binary with its wire; needs root.
 
 #[path = "harness/raw.rs"]
-#[allow(dead_code)]
 mod raw;
 mod running;
 
