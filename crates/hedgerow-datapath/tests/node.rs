@@ -412,17 +412,17 @@ fn a_pinned_map_of_another_layout_is_refused() {
     let map = aya::maps::HashMap::<_, u32, u64>::create(16, 0).expect("map");
     map.pin(pins.join("v1/node_by_host")).expect("pin");
     match NodeDatapath::open(&pins) {
-        Err(NodeError::Pins(PinsError::Layout {
-            field: "value size",
-            found: 8,
-            expected: 4,
-            ..
-        })) => {}
+        Err(NodeError::Pins(error)) => assert!(
+            matches!(*error, PinsError::Layout { field: "value size", found: 8, expected: 4, .. }),
+            "{error}"
+        ),
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("a foreign map was taken up"),
     }
     match NodeDatapath::open(std::path::Path::new("/proc")) {
-        Err(NodeError::Pins(PinsError::NotBpffs { .. })) => {}
+        Err(NodeError::Pins(error)) => {
+            assert!(matches!(*error, PinsError::NotBpffs { .. }), "{error}");
+        }
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("no bpffs there"),
     }

@@ -2,7 +2,6 @@
 //! with its wire; needs root.
 
 #[path = "harness/raw.rs"]
-#[allow(dead_code)]
 mod raw;
 mod running;
 

@@ -15,9 +15,9 @@ use crate::pins::PinsError;
 /// Why an operation of the node's datapath failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// See [`PinsError`].
+    /// See [`PinsError`]; boxed, because it is by far the largest.
     #[error("open the node datapath: {0}")]
-    Pins(#[from] PinsError),
+    Pins(#[source] Box<PinsError>),
     /// The object does not load.
     #[error("load the node object: {0}")]
     Load(#[source] EbpfError),
@@ -122,4 +122,10 @@ pub enum NodeError {
         /// How many there can be.
         most: usize,
     },
+}
+
+impl From<PinsError> for NodeError {
+    fn from(error: PinsError) -> Self {
+        Self::Pins(Box::new(error))
+    }
 }

@@ -14,7 +14,6 @@ mod edit;
 mod frames;
 mod generate;
 mod model;
-#[allow(dead_code, reason = "other tests send ARP and datagrams by it")]
 #[path = "../harness/raw.rs"]
 mod raw;
 mod regressions;
