@@ -110,13 +110,13 @@ static __always_inline struct hr_flow *hr_flow_find(struct hr_passage *x, struct
 	return *tracked ? bpf_map_lookup_elem(&flows, &x->key) : 0;
 }
 
-/* The flow that the packet belongs to, or 0. Fills the key if `*tracked`. */
+/* The flow that the packet belongs to, or 0; `flow` is what hr_shortcut found, if that looked it up.
+ * Fills the key if `*tracked`. */
 static __always_inline struct hr_flow *hr_flow_of(struct hr_passage *x, struct hr_six *six,
-						  int *tracked)
+						  struct hr_flow *flow, int *tracked)
 {
 	const struct hr_packet *p = &x->packet;
 	__u32 a = hr_end(x, x->from, x->owners[0]), b = hr_end(x, x->to, x->owners[1]);
-	struct hr_flow *flow = x->flow;
 
 	*tracked = 1;
 	if (!x->looked_up || a != (HR_OWNER | x->vpc) || b != a)
@@ -237,18 +237,18 @@ static __always_inline __u32 hr_judge_new(struct __sk_buff *skb, struct hr_passa
 
 /* Steps 14 to 18. */
 static __always_inline __u32 hr_judge(struct __sk_buff *skb, struct hr_passage *x,
-				      struct hr_six *six, const struct hr_interface *from,
+				      struct hr_six *six, struct hr_flow *flow,
+				      const struct hr_interface *from,
 				      const struct hr_interface *to)
 {
 	struct hr_packet *p = &x->packet;
-	struct hr_flow *flow;
 	__u32 reason;
 	int tracked;
 
 	if (p->fragment)
 		return hr_fragment_passes(p, six, x->from, x->to, x->now) ? HR_ALLOWED
 									  : HR_FRAGMENT;
-	flow = hr_flow_of(x, six, &tracked);
+	flow = hr_flow_of(x, six, flow, &tracked);
 	if (flow)
 		reason = hr_judge_tracked(x, six, flow, from, to);
 	else if (hr_related(skb, x, six, from))
@@ -260,9 +260,32 @@ static __always_inline __u32 hr_judge(struct __sk_buff *skb, struct hr_passage *
 	return reason;
 }
 
+/* The judge of each family is a global function: the verifier does not follow every packet that gets
+ * here through it, nor every verdict from there on. `flow` may be 0. */
+__attribute__((noinline)) __u32 hr_judge_v4(struct __sk_buff *skb, struct hr_passage *x,
+					    struct hr_flow *flow, const struct hr_interface *from,
+					    const struct hr_interface *to)
+{
+	if (!x || !from || !to)
+		return HR_MALFORMED;
+	return hr_judge(skb, x, 0, flow, from, to);
+}
+
+__attribute__((noinline)) __u32 hr_judge_v6(struct __sk_buff *skb, struct hr_passage *x,
+					    struct hr_flow *flow, const struct hr_interface *from,
+					    const struct hr_interface *to)
+{
+	__u32 zero = 0;
+	struct hr_six *packet = bpf_map_lookup_elem(&six, &zero);
+
+	if (!x || !from || !to || !packet)
+		return HR_MALFORMED;
+	return hr_judge(skb, x, packet, flow, from, to);
+}
+
 /* Forwards a packet whose like went the whole way before; false: this one must. */
 static __always_inline int hr_shortcut(struct __sk_buff *skb, struct hr_passage *x,
-				       struct hr_six *six)
+				       struct hr_six *six, struct hr_flow **known)
 {
 	const struct hr_packet *p = &x->packet;
 	const struct hr_interface *from, *to;
@@ -275,7 +298,7 @@ static __always_inline int hr_shortcut(struct __sk_buff *skb, struct hr_passage 
 	    p->more_fragments || p->destination_mac[0] & 1)
 		return 0;
 	flow = hr_flow_find(x, six, HR_OWNER | x->vpc, HR_OWNER | x->vpc, &tracked);
-	x->flow = flow;
+	*known = flow;
 	x->looked_up = 1;
 	if (!flow)
 		return 0;
@@ -396,7 +419,8 @@ static __always_inline __u32 hr_ends_v6(struct hr_passage *x, struct hr_six *six
 
 /* Steps 7 to 18. */
 static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_passage *x,
-					       struct hr_six *six, const struct hr_interface *from)
+					       struct hr_six *six, struct hr_flow *flow,
+					       const struct hr_interface *from)
 {
 	struct hr_packet *p = &x->packet;
 	const struct hr_interface *to;
@@ -431,7 +455,7 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 		if (!public)
 			return HR_NO_PUBLIC_ADDRESS;
 	}
-	reason = hr_judge(skb, x, six, from, to);
+	reason = six ? hr_judge_v6(skb, x, flow, from, to) : hr_judge_v4(skb, x, flow, from, to);
 	if (reason)
 		return reason;
 	big = hr_mtu_exceeded(skb, p, to);
@@ -479,12 +503,13 @@ static __always_inline __u32 hr_packet_from(struct __sk_buff *skb, struct hr_pas
 					    struct hr_six *six, const struct hr_port *port)
 {
 	const struct hr_interface *from;
+	struct hr_flow *flow = 0;
 	__u32 reason;
 
 	x->parsed = six ? hr_parse_datagram_v6(skb, &x->packet)
 			: hr_parse_datagram(skb, &x->packet);
 	if (!x->parsed && port->interface && port->interface != HR_PORT_INTERNET &&
-	    hr_shortcut(skb, x, six))
+	    hr_shortcut(skb, x, six, &flow))
 		return HR_ALLOWED;
 	if (!port->interface)
 		return hr_from_service(skb, x, six);
@@ -495,7 +520,7 @@ static __always_inline __u32 hr_packet_from(struct __sk_buff *skb, struct hr_pas
 		x->vpc = from->vpc;
 		x->looked_up = 0;
 	}
-	return hr_from_interface(skb, x, six, from);
+	return hr_from_interface(skb, x, six, flow, from);
 }
 
 /* Steps 3 to 6 for what is no packet. */
@@ -541,34 +566,40 @@ static __always_inline __u32 hr_from_port(struct __sk_buff *skb, struct hr_passa
 
 static __always_inline int hr_run(struct __sk_buff *skb, struct hr_six *six)
 {
-	struct hr_passage x = { .rules = { HR_NO_RULE, HR_NO_RULE }, .action = TC_ACT_SHOT };
 	__u32 bytes = skb->len, zero = 0, reason;
+	struct hr_passage *x = bpf_map_lookup_elem(&passage, &zero);
 	const __u32 *found = bpf_map_lookup_elem(&generation, &zero);
 
+	if (!x || !found)
+		return TC_ACT_SHOT;
+	__builtin_memset(x, 0, __builtin_offsetof(struct hr_passage, key));
+	x->rules[0] = HR_NO_RULE;
+	x->rules[1] = HR_NO_RULE;
+	x->action = TC_ACT_SHOT;
 	/* Before anything that it stands for is read. */
-	x.generation = found ? *(volatile const __u32 *)found : 0;
-	x.now = hr_flow_now();
-	reason = hr_from_port(skb, &x, six);
+	x->generation = *(volatile const __u32 *)found;
+	x->now = hr_flow_now();
+	reason = hr_from_port(skb, x, six);
 	if (!reason) {
-		if (!x.internal)
+		if (!x->internal)
 			hr_count(reason);
-		return x.action;
+		return x->action;
 	}
 	hr_count(reason);
 	/* Hosts chatter by themselves; counted, but no flow of this VPC. */
 	if (reason == HR_UNSUPPORTED_PROTOCOL)
 		return TC_ACT_SHOT;
 	if (six)
-		hr_report_v6(&x, reason, bytes);
+		hr_report_v6(x, reason, bytes);
 	else
-		hr_report(&x, reason, bytes);
-	hr_account_drop(skb, &x, reason, bytes);
+		hr_report(x, reason, bytes);
+	hr_account_drop(skb, x, reason, bytes);
 	/* Perhaps the frame has become an answer to its sender. */
-	return x.action;
+	return x->action;
 }
 
 /* The families have a function each, so that each has a stack of its own. */
-static __noinline int hr_run_v4(struct __sk_buff *skb)
+__attribute__((noinline)) int hr_run_v4(struct __sk_buff *skb)
 {
 	return hr_run(skb, 0);
 }

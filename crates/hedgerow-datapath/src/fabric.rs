@@ -118,7 +118,7 @@ const TC_ACT_REDIRECT: u32 = 7;
 const GENERATION: u32 = 0x3fff_ffff;
 
 impl Fabric {
-    /// Loads program and maps (about 30 ms).
+    /// Loads program and maps (about 100 ms, most of which the verifier takes).
     pub fn load() -> Result<Fabric, FabricError> {
         Self::load_object(OBJECT, PROGRAMS)
     }

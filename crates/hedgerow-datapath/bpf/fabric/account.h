@@ -141,17 +141,18 @@ static __always_inline void hr_account_key_of(struct hr_account_key *key, const 
 }
 
 /* Counts a packet of which sender and receiver are noted; `bytes` is the frame's length as it came. */
-static __noinline int hr_account(struct __sk_buff *skb, const struct hr_passage *x, __u32 reason,
+__attribute__((noinline)) int hr_account(struct __sk_buff *skb, const struct hr_passage *x, __u32 reason,
 				 __u32 bytes)
 {
-	const struct hr_packet *p = &x->packet;
 	__u32 zero = 0, segments = skb->gso_segs;
 	struct hr_account_draft *draft = bpf_map_lookup_elem(&account_draft, &zero);
 	const __u32 *turn = bpf_map_lookup_elem(&account_turn, &zero);
+	const struct hr_packet *p;
 	struct hr_account *more;
 
-	if (!draft || !turn)
+	if (!x || !draft || !turn)
 		return 0;
+	p = &x->packet;
 	more = &draft->more;
 	hr_account_key_of(&draft->key, x, reason);
 	more->packets = 1;

@@ -4,9 +4,7 @@
 /* What is known of a frame on its way through. */
 struct hr_passage {
 	struct hr_packet packet;
-	struct hr_flow_key key;
-	struct hr_flow *flow; /* the key's entry, if hr_shortcut has looked it up */
-	__u32 looked_up;
+	__u32 looked_up; /* whether hr_shortcut has looked up the key */
 	__u32 side;
 	__u32 generation;
 	__u32 now;
@@ -22,7 +20,17 @@ struct hr_passage {
 	__u32 open; /* HR_FLOW_OPEN << side: gates that do not track the flow */
 	__u32 internal; /* the VPC's own business, as ARP is: no verdict */
 	int action; /* of a frame that is not dropped for a reason */
+	struct hr_flow_key key; /* of its flow; not cleared before it is filled */
 };
+
+/* The stack has no room for it beside what the functions that it is passed to need. Nor does the
+ * verifier follow what is in a map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hr_passage);
+} passage SEC(".maps");
 
 static __always_inline void hr_count(__u32 reason)
 {
@@ -63,10 +71,13 @@ static __always_inline void hr_report_fill(struct hr_event *event, const struct 
 	event->reason = reason;
 }
 
-static __noinline int hr_report(const struct hr_passage *x, __u32 reason, __u32 bytes)
+__attribute__((noinline)) int hr_report(const struct hr_passage *x, __u32 reason, __u32 bytes)
 {
-	struct hr_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct hr_event *event;
 
+	if (!x)
+		return 0;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
 		return hr_report_lost();
 	hr_report_fill(event, x, reason, bytes);
@@ -75,12 +86,15 @@ static __noinline int hr_report(const struct hr_passage *x, __u32 reason, __u32 
 }
 
 /* The same for a packet of IPv6, whose addresses are in the map six. */
-static __noinline int hr_report_v6(const struct hr_passage *x, __u32 reason, __u32 bytes)
+__attribute__((noinline)) int hr_report_v6(const struct hr_passage *x, __u32 reason, __u32 bytes)
 {
-	struct hr_event_v6 *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct hr_event_v6 *event;
 	const struct hr_six *packet;
 	__u32 zero = 0;
 
+	if (!x)
+		return 0;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
 		return hr_report_lost();
 	hr_report_fill(&event->event, x, reason, bytes);

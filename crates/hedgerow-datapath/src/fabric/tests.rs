@@ -230,3 +230,18 @@ fn idle_timeouts_are_the_interfaces_and_the_shorter_counts() {
     assert_eq!((bench.udp(Client), bench.left()), (NEW, 30));
     assert_eq!((bench.udp(Server), bench.left()), (TRACKED, 100));
 }
+
+/// Each test that starts a VPC, and each start of the node, waits for the verifier: about 2 µs an
+/// instruction. What multiplies it are functions that are inlined where many states meet.
+#[test]
+fn the_verifier_has_little_to_follow() {
+    let fabric = Fabric::load().expect("load the fabric (root?)");
+    let followed = |name: &&str| {
+        let program = fabric.ebpf.program(name).expect("program");
+        let program: &SchedClassifier = program.try_into().expect("classifier");
+        let info = program.info().expect("information about the program");
+        info.verified_instruction_count().expect("the kernel tells")
+    };
+    let followed: Vec<u32> = PROGRAMS.iter().map(followed).collect();
+    assert!(followed.iter().sum::<u32>() < 100_000, "{PROGRAMS:?}: {followed:?}");
+}
