@@ -187,6 +187,7 @@ fn plain(key: u32, place: Place) -> Interface {
         timeouts: Timeouts::default(),
         place,
         kind: Kind::Instance,
+        logged: true,
     }
 }
 
