@@ -401,3 +401,52 @@ pub fn topology() -> impl Strategy<Value = Topology> {
             steps,
         })
 }
+
+/// A list of which parts can go.
+pub trait Shorten {
+    fn length(&self) -> usize;
+    fn cut(&mut self, from: usize, count: usize);
+}
+
+impl<T> Shorten for Vec<T> {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn cut(&mut self, from: usize, count: usize) {
+        self.drain(from..self.len().min(from + count));
+    }
+}
+
+impl Topology {
+    /// The lists that a topology is made of, or those inside these.
+    pub fn lists(&mut self, inside: bool) -> Vec<&mut dyn Shorten> {
+        fn all<'a, T>(lists: impl Iterator<Item = &'a mut Vec<T>>) -> Vec<&'a mut dyn Shorten>
+        where
+            T: 'a,
+        {
+            lists.map(|list| list as &mut dyn Shorten).collect()
+        }
+        let mut lists: Vec<&mut dyn Shorten> = Vec::new();
+        for net in &mut self.nets {
+            let Net { groups, tables, acls, subnets, interfaces, .. } = net;
+            if inside {
+                lists.extend(all(groups.iter_mut().map(|group| &mut group.rules)));
+                lists.extend(all(tables.iter_mut()));
+                lists.extend(all(acls.iter_mut()));
+                lists.extend(all(interfaces.iter_mut().map(|interface| &mut interface.groups)));
+            } else {
+                let own: [&mut dyn Shorten; 5] = [interfaces, groups, tables, acls, subnets];
+                lists.extend(own);
+            }
+        }
+        if inside {
+            lists.extend(all(self.lists.iter_mut()));
+            lists.extend(all(self.fixed.iter_mut().map(|fixed| &mut fixed.groups)));
+        } else {
+            lists.push(&mut self.lists);
+            lists.insert(0, &mut self.steps);
+        }
+        lists
+    }
+}
