@@ -55,7 +55,7 @@ lint: tools
 
 .PHONY: test
 test: lint setup
-	cargo test --locked --workspace
+	HEDGEROW_TOPOLOGY=$${HEDGEROW_TOPOLOGY:-4} cargo test --locked --workspace
 	@scripts/fuzz
 
 .PHONY: fuzz

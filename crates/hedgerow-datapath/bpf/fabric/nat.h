@@ -139,6 +139,23 @@ static __always_inline struct hr_nat_key hr_nat_answer(const struct hr_nat_key *
 	return answer;
 }
 
+/* Takes the answering key for `flow` unless a live flow has it; of two processors one gets it. */
+static __always_inline int hr_nat_take(const struct hr_nat_key *answer,
+				       const struct hr_nat_flow *flow, __u32 now)
+{
+	struct hr_nat_flow *idle = bpf_map_lookup_elem(&nat_flows, answer);
+	__u32 expires;
+
+	if (idle) {
+		expires = *(volatile __u32 *)&idle->expires;
+		if ((__s32)(expires - now) > 0 ||
+		    __sync_val_compare_and_swap(&idle->expires, expires, flow->expires) != expires)
+			return 0;
+		bpf_map_delete_elem(&nat_flows, answer);
+	}
+	return bpf_map_update_elem(&nat_flows, answer, flow, BPF_NOEXIST) == 0;
+}
+
 /* Gives the flow of an outward key a port of the gateway that no other flow to that destination
  * has; 0: there is none. */
 static __noinline __u32 hr_nat_allocate(const struct hr_nat_key *key, __u32 range, __u32 now)
@@ -152,13 +169,10 @@ static __noinline __u32 hr_nat_allocate(const struct hr_nat_key *key, __u32 rang
 	at = bpf_get_prandom_u32() % span;
 	for (__u32 n = 0; n < HR_NAT_TRIES && n < span; n++) {
 		answer.port = first + (at + n) % span;
-		if (hr_nat_find(&answer, now))
-			continue;
 		flow.port = answer.port;
-		if (bpf_map_update_elem(&nat_flows, &answer, &flow, BPF_ANY) < 0 ||
-		    bpf_map_update_elem(&nat_flows, key, &flow, BPF_ANY) < 0)
-			return 0;
-		return answer.port;
+		if (!hr_nat_take(&answer, &flow, now))
+			continue;
+		return bpf_map_update_elem(&nat_flows, key, &flow, BPF_ANY) == 0 ? answer.port : 0;
 	}
 	return 0;
 }

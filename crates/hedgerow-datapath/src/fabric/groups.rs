@@ -22,6 +22,8 @@ struct Combination {
     number: u32,
     interfaces: u32,
     set: Installed,
+    /// Its rules could not be put: nothing passes until one of its groups is put again.
+    failed: bool,
 }
 
 /// All groups and combinations.
@@ -47,7 +49,8 @@ impl Groups {
         now: Instant,
     ) -> Result<(), FabricError> {
         let key = (vpc, group.id.clone());
-        if self.groups.get(&key) == Some(&group) {
+        let failed = || self.holders(&key).any(|(_, known)| known.failed);
+        if self.groups.get(&key) == Some(&group) && !failed() {
             return Ok(());
         }
         self.groups.insert(key.clone(), group);
@@ -99,7 +102,8 @@ impl Groups {
             }
         };
         maps.combination_sets.store(number, set.slot);
-        self.combinations.insert(members, Combination { number, interfaces: 1, set });
+        self.combinations
+            .insert(members, Combination { number, interfaces: 1, set, failed: false });
         Ok(number)
     }
 
@@ -130,6 +134,14 @@ impl Groups {
         Ok(())
     }
 
+    /// The combinations with a group.
+    fn holders<'a>(
+        &'a self,
+        (vpc, group): &'a (u32, GroupId),
+    ) -> impl Iterator<Item = (&'a Members, &'a Combination)> {
+        self.combinations.iter().filter(move |((v, groups), _)| v == vpc && groups.contains(group))
+    }
+
     fn recompile(
         &mut self,
         sets: &mut Sets,
@@ -137,16 +149,13 @@ impl Groups {
         changed: &(u32, GroupId),
         now: Instant,
     ) -> Result<(), FabricError> {
-        let affected: Vec<Members> = self
-            .combinations
-            .keys()
-            .filter(|(vpc, groups)| *vpc == changed.0 && groups.contains(&changed.1))
-            .cloned()
-            .collect();
+        let affected: Vec<Members> =
+            self.holders(changed).map(|(members, _)| members.clone()).collect();
         let mut result = Ok(());
         for members in affected {
             let set = self.install(sets, maps, &members, None, now);
             let Some(known) = self.combinations.get_mut(&members) else { continue };
+            known.failed = set.is_err();
             match set {
                 Ok(set) => {
                     maps.combination_sets.store(known.number, set.slot);

@@ -245,3 +245,35 @@ fn the_verifier_has_little_to_follow() {
     let followed: Vec<u32> = PROGRAMS.iter().map(followed).collect();
     assert!(followed.iter().sum::<u32>() < 100_000, "{PROGRAMS:?}: {followed:?}");
 }
+
+#[test]
+fn rules_that_found_no_room_can_be_put_again() {
+    let mut bench = Bench::new();
+    let start = Instant::now();
+    let rules = |port: u16| Group {
+        id: "sg-server".into(),
+        rules: vec![Rule {
+            id: "sgr-1".into(),
+            direction: Direction::Ingress,
+            traffic: Traffic::Tcp { from: port, to: port },
+            peer: Peer::V4(Ipv4Prefix::ANY),
+        }],
+    };
+    // What was replaced rests, so at one instant the room runs out.
+    let full = (0..maps::limits::SETS).find_map(|n| {
+        let port = 9 + (n % 2) as u16;
+        bench.fabric.put_group(0, rules(port), start).err().map(|error| (port, error))
+    });
+    let (port, error) = full.expect("more changes than sets");
+    assert!(matches!(error, FabricError::Full(_)), "{error}");
+    assert_eq!(bench.tcp(Client, SYN), Some(Reason::IngressGroups), "nothing passes");
+    bench.fabric.put_group(0, rules(port), start).expect_err("not taken for done");
+
+    // Entries rest until nothing reads them, then their numbers do.
+    let hour = std::time::Duration::from_secs(3600);
+    bench.fabric.remove_routes(7, start + hour).expect("any change");
+    let later = start + 2 * hour;
+    bench.fabric.put_group(0, rules(port), later).expect("room again");
+    bench.fabric.put_group(0, rules(9), later).expect("room for a change");
+    assert_eq!(bench.tcp(Client, SYN), Some(Reason::Allowed));
+}
