@@ -549,19 +549,18 @@ static __always_inline __u32 hr_frame_from(struct __sk_buff *skb, struct hr_pass
 static __always_inline __u32 hr_from_port(struct __sk_buff *skb, struct hr_passage *x,
 					  struct hr_six *six)
 {
-	__u32 reason, ifindex = skb->ifindex;
-	const struct hr_port *port;
+	struct hr_port port;
+	__u32 reason;
 
 	reason = hr_parse_ethernet(skb, &x->packet);
 	if (reason)
 		return reason;
-	port = bpf_map_lookup_elem(&ports, &ifindex);
-	if (!port)
+	if (!hr_port_at(skb->ifindex, &port))
 		return HR_UNKNOWN_PORT;
-	x->vpc = port->vpc;
+	x->vpc = port.vpc;
 	if (six || x->packet.ethertype == ETH_P_IP)
-		return hr_packet_from(skb, x, six, port);
-	return hr_frame_from(skb, x, port);
+		return hr_packet_from(skb, x, six, &port);
+	return hr_frame_from(skb, x, &port);
 }
 
 static __always_inline int hr_run(struct __sk_buff *skb, struct hr_six *six)

@@ -233,7 +233,7 @@ impl Fabric {
 
     /// Says which interface is plugged in at the port, so that its frames are known.
     pub fn put_port(&mut self, ifindex: u32, interface: u32, vpc: u32) -> Result<(), FabricError> {
-        self.maps.ports.put(ifindex, Port { interface, vpc })
+        self.maps.put_port(ifindex, Port { interface, vpc })
     }
 
     /// Says which port leads to the services of a VPC, their MAC, and the address in the VPC that its
@@ -245,7 +245,7 @@ impl Fabric {
         mac: [u8; 6],
         dns: Ipv4Addr,
     ) -> Result<(), FabricError> {
-        self.maps.ports.put(ifindex, Port { interface: 0, vpc })?;
+        self.maps.put_port(ifindex, Port { interface: 0, vpc })?;
         self.maps.services.put(vpc, Service { ifindex, mac, pad: 0, dns: dns.to_bits().to_be() })
     }
 
@@ -260,7 +260,7 @@ impl Fabric {
         if let Some(Link::Pinned(path)) = self.links.remove(&ifindex) {
             crate::pins::end_link(&path)?;
         }
-        self.maps.ports.remove(&ifindex)
+        self.maps.remove_port(ifindex)
     }
 
     /// Makes the maps say what `view` says. The next new flow is judged by it.
@@ -301,7 +301,7 @@ impl Fabric {
         let port_moved = before.is_none_or(|old| old.view.place != view.place);
         let new = Known { view, slot, combination, routes, acl, since };
         self.maps.interfaces.put(slot, &self.record(&new))?;
-        self.maps.interface_slots.put(key, slot)?;
+        self.maps.put_slot(key, slot)?;
         let old = self.interfaces.insert(key, new);
         self.follow(key, old.as_ref())?;
         if let Some(old) = old {
@@ -330,7 +330,7 @@ impl Fabric {
         gone: &Known,
         now: Instant,
     ) -> Result<(), FabricError> {
-        self.maps.interface_slots.remove(&key)?;
+        self.maps.remove_slot(key, gone.slot)?;
         for held in gone.view.holds() {
             self.remove_address(gone.view.vpc, held, key)?;
         }
@@ -472,7 +472,7 @@ impl Fabric {
             let Some(known) = self.interfaces.get(&key) else { continue };
             let record = self.record(known);
             self.maps.interfaces.put(slot, &record)?;
-            self.maps.interface_slots.put(key, slot)?;
+            self.maps.put_slot(key, slot)?;
             if let Some(known) = self.interfaces.get_mut(&key) {
                 let old = std::mem::replace(&mut known.slot, slot);
                 self.slots.release(old, now);

@@ -10,12 +10,40 @@ static __always_inline int hr_mac_equal(const __u8 *a, const __u8 *b)
 	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
 }
 
+/* What is plugged in at a device, read once: it may go meanwhile. False: nothing is. */
+static __always_inline int hr_port_at(__u32 ifindex, struct hr_port *port)
+{
+	const struct hr_port *found = bpf_map_lookup_elem(&near_ports, &ifindex);
+
+	if (found) {
+		port->interface = *(volatile const __u32 *)&found->interface;
+		port->vpc = found->vpc;
+		if (port->interface)
+			return 1;
+	}
+	found = bpf_map_lookup_elem(&ports, &ifindex);
+	if (!found)
+		return 0;
+	*port = *found;
+	return 1;
+}
+
 /* The record of an interface and its slot, if it exists. */
 static __always_inline const struct hr_interface *hr_interface_at(__u32 key, __u32 *slot)
 {
 	const struct hr_interface *interface;
+	__u32 hint = key % HR_HINTS;
 	const __u32 *found;
 
+	if (!key)
+		return 0;
+	found = bpf_map_lookup_elem(&interface_hints, &hint);
+	if (found) {
+		*slot = *(volatile const __u32 *)found;
+		interface = bpf_map_lookup_elem(&interfaces, slot);
+		if (interface && interface->key == key)
+			return interface;
+	}
 	found = bpf_map_lookup_elem(&interface_slots, &key);
 	if (!found)
 		return 0;

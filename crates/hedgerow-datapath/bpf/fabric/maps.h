@@ -27,6 +27,15 @@ struct {
 	__type(value, struct hr_port);
 } ports SEC(".maps");
 
+/* Ports of low ifindex once more, as an array costs less than a hash. Without an interface, as a
+ * VPC's services are: not here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct hr_port);
+} near_ports SEC(".maps");
+
 #define HR_PORT_INTERNET 0xffffffff /* the port to the Internet, which all gateways share */
 
 struct hr_interface {
@@ -82,6 +91,18 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } interface_slots SEC(".maps");
+
+#define HR_HINTS 16384
+
+/* interface key modulo HR_HINTS → the slot of an interface of such a key, if there is one: the last
+ * that was written. So it never leads to a record of the interface that is not the present one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, HR_HINTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} interface_hints SEC(".maps");
 
 struct hr_vlan_key {
 	__u32 trunk; /* interface key */

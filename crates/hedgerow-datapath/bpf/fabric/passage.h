@@ -21,7 +21,7 @@ struct hr_passage {
 	__u32 internal; /* the VPC's own business, as ARP is: no verdict */
 	int action; /* of a frame that is not dropped for a reason */
 	struct hr_flow_key key; /* of its flow; not cleared before it is filled */
-};
+} __attribute__((aligned(8))); /* so that it is cleared in words of that size */
 
 /* The stack has no room for it beside what the functions that it is passed to need. Nor does the
  * verifier follow what is in a map. */

@@ -55,7 +55,7 @@ impl PublicAddress {
 impl Fabric {
     /// Says which port leads to the Internet.
     pub fn put_internet(&mut self, ifindex: u32) -> Result<(), FabricError> {
-        self.maps.ports.put(ifindex, Port { interface: INTERNET, vpc: 0 })
+        self.maps.put_port(ifindex, Port { interface: INTERNET, vpc: 0 })
     }
 
     /// The public address stands for the private one from now on, both ways.

@@ -18,6 +18,10 @@ use crate::sys::SharedWords;
 pub mod limits {
     /// `interfaces`.
     pub const INTERFACES: u32 = 32768;
+    /// `interface_hints`.
+    pub const HINTS: u32 = 16384;
+    /// `near_ports`.
+    pub const NEAR_PORTS: u32 = 65536;
     /// `combination_sets`.
     pub const COMBINATIONS: u32 = 8192;
     /// `route_versions`.
@@ -197,11 +201,12 @@ pub(super) fn shared(
 /// Every map that user space writes, and the counters it reads.
 pub struct Maps {
     /// See `bpf/fabric/maps.h` for each.
-    pub ports: Table<u32, Port>,
+    ports: Table<u32, Port>,
+    near_ports: Row<Port>,
     /// Records by slot.
     pub interfaces: Row<InterfaceRecord>,
-    /// Key to slot.
-    pub interface_slots: Table<u32, u32>,
+    interface_slots: Table<u32, u32>,
+    interface_hints: SharedWords,
     /// Branches.
     pub vlans: Table<VlanKey, u32>,
     /// Owners of addresses.
@@ -248,8 +253,10 @@ impl Maps {
         };
         Ok(Self {
             ports: Table::open(ebpf, "ports")?,
+            near_ports: Row::open(ebpf, "near_ports")?,
             interfaces: Row::open(ebpf, "interfaces")?,
             interface_slots: Table::open(ebpf, "interface_slots")?,
+            interface_hints: shared(ebpf, "interface_hints", limits::HINTS)?,
             vlans: Table::open(ebpf, "vlans")?,
             addresses: Table::open(ebpf, "addresses")?,
             addresses_v6: Trie::open(ebpf, "addresses_v6")?,
@@ -274,6 +281,37 @@ impl Maps {
             verdicts: per_cpu(ebpf, "verdicts")?,
             lost: per_cpu(ebpf, "lost")?,
         })
+    }
+
+    /// Says what is plugged in at the device.
+    pub fn put_port(&mut self, ifindex: u32, port: Port) -> Result<(), FabricError> {
+        self.ports.put(ifindex, port)?;
+        if ifindex < limits::NEAR_PORTS { self.near_ports.put(ifindex, &port) } else { Ok(()) }
+    }
+
+    /// Nothing is plugged in at the device; absent is fine.
+    pub fn remove_port(&mut self, ifindex: u32) -> Result<(), FabricError> {
+        if ifindex < limits::NEAR_PORTS {
+            self.near_ports.put(ifindex, &Port { interface: 0, vpc: 0 })?;
+        }
+        self.ports.remove(&ifindex)
+    }
+
+    /// Publishes the record of the interface, which is in `slot`.
+    pub fn put_slot(&mut self, interface: u32, slot: u32) -> Result<(), FabricError> {
+        self.interface_slots.put(interface, slot)?;
+        self.interface_hints.store(interface % limits::HINTS, slot);
+        Ok(())
+    }
+
+    /// The interface is gone, whose record is in `slot`.
+    pub fn remove_slot(&mut self, interface: u32, slot: u32) -> Result<(), FabricError> {
+        let hint = interface % limits::HINTS;
+        // Or else it is another interface's.
+        if self.interface_hints.load(hint) == slot {
+            self.interface_hints.store(hint, u32::MAX);
+        }
+        self.interface_slots.remove(&interface)
     }
 
     /// Packets with the verdict `reason`, all processors together.

@@ -231,6 +231,25 @@ fn idle_timeouts_are_the_interfaces_and_the_shorter_counts() {
     assert_eq!((bench.udp(Server), bench.left()), (TRACKED, 100));
 }
 
+/// `interface_hints` has one place for both.
+#[test]
+fn interfaces_whose_keys_collide_are_told_apart() {
+    let mut bench = Bench::new();
+    let far = 1 + limits::HINTS;
+    bench.group("sg-mute", Direction::Egress, &[]);
+    let view = Bench::view(far, vec![Ipv4Addr::new(10, 0, 0, 3).into()], "sg-mute");
+    bench.fabric.put_interface(view, Instant::now()).expect("put interface");
+    assert_eq!(bench.udp(Client), NEW, "the other one's record would not let it");
+
+    let mute = Bench::view(1, vec![CLIENT.into()], "sg-mute");
+    bench.fabric.put_interface(mute, Instant::now()).expect("put interface");
+    assert_eq!(bench.tcp(Client, SYN), Some(Reason::EgressGroups));
+    bench.fabric.remove_interface(far, Instant::now()).expect("remove interface");
+    assert_eq!(bench.tcp(Client, SYN), Some(Reason::EgressGroups));
+    bench.fabric.remove_interface(1, Instant::now()).expect("remove interface");
+    assert_eq!(bench.tcp(Client, SYN), Some(Reason::UnknownPort), "its record is still there");
+}
+
 /// Each test that starts a VPC, and each start of the node, waits for the verifier: about 2 µs an
 /// instruction. What multiplies it are functions that are inlined where many states meet.
 #[test]
