@@ -57,6 +57,25 @@ fn rest(mut stream: TcpStream, patience: Duration) -> String {
 }
 
 #[test]
+fn a_client_that_has_said_all_is_answered() {
+    let vpc = Vpc::start(&["--records-only"]);
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(vpc.endpoint).expect("connect");
+        stream
+            .write_all(
+                post(
+                    "Action=RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=1",
+                )
+                .as_bytes(),
+            )
+            .expect("send");
+        stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
+        let answer = rest(stream, BOUND);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[test]
 fn clients_that_hang_stop_nobody() {
     let vpc = Vpc::start(&["--records-only"]);
     answers_in_time(&vpc, "are not there");

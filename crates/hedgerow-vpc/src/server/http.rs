@@ -144,6 +144,8 @@ async fn serve_one(stream: TcpStream, routes: Router) -> Result<(), String> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        // A client that has said all (`shutdown`) still waits for its answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
         .await
         .map_err(|error| error.to_string())
