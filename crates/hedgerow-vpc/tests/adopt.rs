@@ -122,6 +122,7 @@ fn a_connection_goes_on_over_kill_9_and_keeps_what_it_was_granted() {
                 "PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"
             ),
         )
+        .expect("metadata answers")
     };
     let token = pair.vpc.inside(&pair.client, token);
     let token = token.split("\r\n\r\n").nth(1).expect("a token").to_owned();
@@ -162,7 +163,7 @@ fn a_connection_goes_on_over_kill_9_and_keeps_what_it_was_granted() {
          X-aws-ec2-metadata-token: {token}\r\n\r\n"
     );
     let to = SocketAddr::from(([169, 254, 169, 254], 80));
-    let answer = pair.vpc.inside(&pair.client, || exchange(to, &get));
+    let answer = pair.vpc.inside(&pair.client, || exchange(to, &get)).expect("metadata answers");
     assert!(answer.ends_with(&pair.client), "a session token survives: {answer}");
 
     pair.vpc.end(Signal::SIGTERM);

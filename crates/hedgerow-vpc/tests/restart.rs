@@ -42,7 +42,7 @@ fn after_kill_9_the_machine_is_what_the_records_say() {
         let metadata = SocketAddr::from(([169, 254, 169, 254], 80));
         let request =
             "GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        let answer = vpc.inside(&client, || exchange(metadata, request));
+        let answer = vpc.inside(&client, || exchange(metadata, request)).expect("metadata answers");
         assert!(answer.ends_with(&client), "{answer}");
     }
     // Records are whole enough to change them.

@@ -1,19 +1,21 @@
 //! A `hedgerow-vpc` with a directory that can be killed and started again; all gone at the end.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+#[path = "../harness/calls.rs"]
+mod calls;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns};
+#[allow(unused_imports, reason = "each test program uses a part")]
+pub use calls::{TIMEOUT, exchange};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow-vpc");
-pub const TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A VPC process with a directory; both are gone at the end whatever happens.
 pub struct Vpc {
@@ -99,13 +101,8 @@ impl Vpc {
 
     /// What of it is on the machine: namespaces and pins.
     pub fn left(&self) -> Vec<String> {
-        let names = |directory: &str, prefix: String| {
-            let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
-            let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-            names.filter(move |name| name.starts_with(&prefix)).collect::<Vec<_>>()
-        };
-        let mut left = names("/run/netns", format!("hr.{}.", self.name));
-        left.extend(names("/run/hedgerow-vpc", self.name.clone()));
+        let mut left = calls::names("/run/netns", &format!("hr.{}.", self.name));
+        left.extend(calls::names("/run/hedgerow-vpc", &self.name));
         left
     }
 
@@ -114,38 +111,21 @@ impl Vpc {
     }
 
     pub fn send(&self, action: &str) -> String {
-        let body = format!("Action={action}");
-        let length = body.len();
-        exchange(
-            self.endpoint,
-            &format!(
-                "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-            ),
-        )
+        calls::send(self.endpoint, action)
     }
 
     /// Sends an action that succeeds; the text of the first `element` of the answer.
     pub fn ask(&self, action: &str, element: &str) -> String {
-        let answer = self.send(action);
-        assert!(answer.starts_with("HTTP/1.1 200"), "{action}: {answer}");
-        let rest = answer.split(&format!("<{element}>")).nth(1).unwrap_or_default();
-        rest.split('<').next().unwrap_or_default().to_owned()
+        calls::ask(self.endpoint, action, element)
     }
 
     pub fn namespace(&self, object: &str) -> PathBuf {
-        Path::new("/run/netns").join(format!("hr.{}.{object}", self.name))
+        calls::namespace(&self.name, object)
     }
 
     /// Runs `work` in an instance's network namespace.
     pub fn inside<T: Send>(&self, instance: &str, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(self.namespace(instance)).expect("the instance's namespace");
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
-                work()
-            });
-            thread.join().expect("the work inside")
-        })
+        calls::inside(&self.namespace(instance), work)
     }
 }
 
@@ -155,13 +135,4 @@ impl Drop for Vpc {
         self.sweep();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-pub fn exchange(to: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect_timeout(&to, TIMEOUT).expect("connect");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    stream.write_all(request.as_bytes()).expect("send");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
 }

@@ -3,20 +3,22 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+#[path = "../harness/calls.rs"]
+mod calls;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
+#[allow(unused_imports, reason = "each test program uses a part")]
+pub use calls::{TIMEOUT, exchange};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow-vpc");
-pub const TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A running VPC; stopped and swept at the end whatever happens.
 pub struct Vpc {
@@ -61,38 +63,20 @@ impl Vpc {
 
     /// Sends an action; the text of the first `element` of the answer.
     pub fn ask(&self, action: &str, element: &str) -> String {
-        let body = format!("Action={action}");
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = exchange(self.endpoint, &request).expect("an answer");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{action}: {answer}");
-        let rest = answer.split(&format!("<{element}>")).nth(1).unwrap_or_default();
-        rest.split('<').next().unwrap_or_default().to_owned()
+        calls::ask(self.endpoint, action, element)
     }
 
     pub fn namespace(&self, object: &str) -> PathBuf {
-        Path::new("/run/netns").join(format!("hr.{}.{object}", self.name))
+        calls::namespace(&self.name, object)
     }
 
     /// Runs `work` in an instance's network namespace.
     pub fn inside<T: Send>(&self, instance: &str, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(self.namespace(instance)).expect("the instance's namespace");
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
-                work()
-            });
-            thread.join().expect("the work inside")
-        })
+        calls::inside(&self.namespace(instance), work)
     }
 
     pub fn left(&self) -> Vec<String> {
-        let prefix = format!("hr.{}.", self.name);
-        let names = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
-        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| name.starts_with(&prefix)).collect()
+        calls::names("/run/netns", &format!("hr.{}.", self.name))
     }
 
     /// SIGTERM, and at most five seconds for it.
@@ -127,15 +111,6 @@ pub fn python() -> Command {
     let mut command = Command::new(python);
     command.env_clear().env("HOME", "/nonexistent").env("NO_PROXY", "*");
     command
-}
-
-pub fn exchange(to: SocketAddr, request: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 pub fn metadata(method: &str, path: &str, header: &str) -> String {
