@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{Lab, interfaces, sysctls};
 
@@ -144,8 +144,9 @@ fn get_ready(port: u16) -> String {
     answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
 }
 
-/// Without private access a node comes in by the public endpoint: with a way to the Internet, and from
-/// an address that is let in.
+/// Without private access who asks by the endpoint's name comes in by the public endpoint, nodes too:
+/// with a way to the Internet, and from an address that is let in. The control plane's own
+/// interfaces go on: pods ask them by the Service `kubernetes`, and they reach kubelets.
 fn the_endpoint_follows_the_clusters_access(lab: &Lab, node: &str) {
     let on_node = |script: &str| lab.try_hedgerow(&["exec", node, "--", "sh", "-c", script]);
     let said = |script: &str| {
@@ -156,7 +157,9 @@ fn the_endpoint_follows_the_clusters_access(lab: &Lab, node: &str) {
     let name = said(&format!("sed -n 's|.*server: https://||p' {config}"));
     assert!(name.ends_with(".gr7.us-west-2.eks.amazonaws.com"), "{name}");
     let address = || said(&format!("getent ahostsv4 {name} | head -n 1 | cut -d ' ' -f 1"));
-    let reached = || said(&format!("curl -sk -m 3 https://{name}/healthz; true")) == "ok";
+    let healthy = |host: &str| said(&format!("curl -sk -m 3 https://{host}/healthz; true")) == "ok";
+    let reached = || healthy(&name);
+    let from_machine = || lab.try_run("kubectl get --raw /healthz").status.success();
     let update = |config: &str| {
         let line = "aws eks update-cluster-config --name $CLUSTER_NAME --resources-vpc-config";
         lab.run(&format!("{line} {config}"));
@@ -164,26 +167,57 @@ fn the_endpoint_follows_the_clusters_access(lab: &Lab, node: &str) {
     assert!(address().starts_with("10.0.") && reached(), "{}", address());
     update("endpointPrivateAccess=false");
     assert_eq!((address().as_str(), reached()), ("203.0.113.10", false), "no way out");
+    assert!(healthy("10.100.0.1"), "the Service, by the control plane's interface");
+    assert_eq!(lab.hedgerow(&["exec", node, "--", "hostname"]).trim(), node);
+    lab.run(&format!("kubectl get --raw /api/v1/nodes/{node}/proxy/healthz"));
 
-    lab.run(&format!(
+    let public = lab.run(&format!(
         "set -e
          ENI=$(aws ec2 describe-network-interfaces --query 'NetworkInterfaces[0].NetworkInterfaceId' \
            --filters Name=private-dns-name,Values={node} --output text)
          IP=$(aws ec2 allocate-address --domain vpc --query AllocationId --output text)
-         aws ec2 associate-address --allocation-id $IP --network-interface-id $ENI
+         aws ec2 associate-address --allocation-id $IP --network-interface-id $ENI >&2
          GATEWAY=$(aws ec2 describe-internet-gateways --output text \
            --filters Name=attachment.vpc-id,Values=$VPC_ID \
            --query 'InternetGateways[0].InternetGatewayId')
          TABLE=$(aws ec2 describe-route-tables --filters Name=vpc-id,Values=$VPC_ID --output text \
            --query 'RouteTables[0].RouteTableId')
          aws ec2 create-route --route-table-id $TABLE --gateway-id $GATEWAY \
-           --destination-cidr-block 0.0.0.0/0"
+           --destination-cidr-block 0.0.0.0/0 >&2
+         aws ec2 describe-addresses --allocation-ids $IP --query 'Addresses[0].PublicIp' \
+           --output text"
     ));
     assert!(reached(), "by the public endpoint");
+    the_kubelet_comes_by_the_public_endpoint(lab, node);
     update("publicAccessCidrs=203.0.113.99/32");
-    assert!(!reached(), "its address is not let in");
-    update("endpointPrivateAccess=true,publicAccessCidrs=0.0.0.0/0");
-    assert!(address().starts_with("10.0.") && reached(), "{}", address());
+    assert!(!reached() && !from_machine(), "neither address is let in");
+    update(&format!("publicAccessCidrs={public}/32"));
+    assert!(reached() && !from_machine(), "{public} is let in, 127.0.0.1 is not");
+    update("endpointPrivateAccess=true,endpointPublicAccess=false");
+    assert!(address().starts_with("10.0.") && reached() && !from_machine(), "{}", address());
+    assert!(!healthy("203.0.113.10"), "no public access, {public} or not");
+    update("endpointPublicAccess=true,publicAccessCidrs=0.0.0.0/0");
+    assert!(address().starts_with("10.0.") && reached() && from_machine(), "{}", address());
+}
+
+/// A kubelet that starts now asks by the name: its connection is to 203.0.113.10, port 443.
+fn the_kubelet_comes_by_the_public_endpoint(lab: &Lab, node: &str) {
+    let exec = |words: &str| {
+        let output = lab.try_hedgerow(&["exec", node, "--", "sh", "-c", words]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let kubelet = "for p in /proc/[0-9]*; do case $(tr '\\0' ' ' < $p/cmdline 2>/dev/null) in \
+         */kubelet\\ *) echo ${p#/proc/};; esac; done";
+    let before = exec(kubelet);
+    exec(&format!("kill {before}"));
+    let deadline = Instant::now() + READY;
+    // The state 01 is an established connection's.
+    while !exec("cat /proc/net/tcp").contains("0A7100CB:01BB 01") {
+        assert!(Instant::now() < deadline, "kubelet {before}: {}", exec("cat /proc/net/tcp"));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_ne!(exec(kubelet), before, "started again");
+    lab.run(&format!("kubectl wait --for=condition=Ready node/{node} --timeout=40s"));
 }
 
 #[test]
