@@ -44,6 +44,7 @@ pub(crate) mod interface_ipv6_assign;
 pub(crate) mod interface_modify;
 pub(crate) mod launch;
 pub(crate) mod launch_plan;
+mod launch_settings;
 pub(crate) mod metadata_defaults;
 pub(crate) mod nat_gateway;
 pub(crate) mod network_acl;
