@@ -3,7 +3,7 @@
 //! `state` decides and returns effects; `wire` carries them out, in order, before the API answers.
 //! In `--records-only` mode nobody listens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hedgerow_core::sg::{Group, GroupId, IpPrefix, Ipv4Prefix, Ipv6Prefix};
@@ -172,8 +172,8 @@ pub struct InterfaceView {
     pub ipv6: Vec<Ipv6Addr>,
     /// Delegated IPv6 prefixes, /80.
     pub ipv6_prefixes: Vec<Ipv6Prefix>,
-    /// Public address that an internet gateway exchanges with the primary private one.
-    pub public: Option<Ipv4Addr>,
+    /// Private addresses that an internet gateway exchanges with public ones, and those.
+    pub publics: BTreeMap<Ipv4Addr, Ipv4Addr>,
     /// Groups on the interface.
     pub groups: BTreeSet<GroupId>,
     /// Whether frames must carry an address of its own as source, and packets are delivered only by them.

@@ -3,7 +3,8 @@
 mod restarting;
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use restarting::{TIMEOUT, Vpc};
@@ -21,8 +22,8 @@ struct Network {
 }
 
 impl Network {
-    fn new() -> Network {
-        let mut vpc = Vpc::new("out");
+    fn new(name: &str) -> Network {
+        let mut vpc = Vpc::new(name);
         vpc.start(false);
         let (network, public) = vpc.network();
         let private = format!("CreateSubnet&VpcId={network}&CidrBlock=10.0.2.0/24");
@@ -61,6 +62,26 @@ impl Network {
         (id, public.parse().expect("a public address"))
     }
 
+    /// A new elastic address: its allocation, and it.
+    fn allocate(&self) -> (String, Ipv4Addr) {
+        let allocation = self.vpc.ask("AllocateAddress", "allocationId");
+        let find = format!("DescribeAddresses&AllocationId.1={allocation}");
+        let public = self.vpc.ask(&find, "publicIp").parse().expect("an address");
+        (allocation, public)
+    }
+
+    /// Lets TCP to port 80 in from the servers outside.
+    fn open_web(&self) {
+        let group = &self.group;
+        self.vpc.ask(
+            &format!(
+                "AuthorizeSecurityGroupIngress&GroupId={group}&IpProtocol=tcp&FromPort=80\
+                 &ToPort=80&CidrIp=203.0.113.0/24"
+            ),
+            "return",
+        );
+    }
+
     fn connect(&self, from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
         let stream = self.vpc.inside(from, || TcpStream::connect_timeout(&to, TIMEOUT))?;
         stream.set_read_timeout(Some(TIMEOUT)).expect("timeout");
@@ -77,7 +98,7 @@ fn says(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
 
 #[test]
 fn public_and_private_instances_reach_the_internet_as_their_routes_and_addresses_say() {
-    let mut network = Network::new();
+    let mut network = Network::new("out");
     let listener =
         network.vpc.inside("internet", || TcpListener::bind(SERVER).expect("listen outside"));
     let (client, public) = network.public_instance("10.0.1.10");
@@ -88,21 +109,12 @@ fn public_and_private_instances_reach_the_internet_as_their_routes_and_addresses
         network.connect("internet", (public, 80).into()).is_ok()
     };
     assert!(!comes_in(&network, public), "no rule lets it in");
-    let group = &network.group;
-    network.vpc.ask(
-        &format!(
-            "AuthorizeSecurityGroupIngress&GroupId={group}&IpProtocol=tcp&FromPort=80&ToPort=80\
-             &CidrIp=203.0.113.0/24"
-        ),
-        "return",
-    );
+    network.open_web();
     assert!(comes_in(&network, public), "by the rule, to the public address");
     inside.accept().expect("accept");
 
     // An elastic address takes the place of the one from the launch.
-    let allocation = network.vpc.ask("AllocateAddress", "allocationId");
-    let find = format!("DescribeAddresses&AllocationId.1={allocation}");
-    let elastic: Ipv4Addr = network.vpc.ask(&find, "publicIp").parse().expect("an address");
+    let (allocation, elastic) = network.allocate();
     let associate = format!("AssociateAddress&AllocationId={allocation}&InstanceId={client}");
     let association = network.vpc.ask(&associate, "associationId");
     assert!(!comes_in(&network, public) && comes_in(&network, elastic));
@@ -134,4 +146,53 @@ fn public_and_private_instances_reach_the_internet_as_their_routes_and_addresses
     says(&mut near, &mut far, b"the route is back");
     network.vpc.ask(&format!("DeleteNatGateway&NatGatewayId={nat}"), "natGatewayId");
     assert!(network.connect(&private, SERVER).is_err(), "a blackhole");
+}
+
+#[test]
+fn each_private_address_has_a_public_one_of_its_own() {
+    let network = Network::new("each");
+    network.open_web();
+    let (client, first) = network.public_instance("10.0.1.10");
+    let find = format!(
+        "DescribeNetworkInterfaces&Filter.1.Name=attachment.instance-id&Filter.1.Value.1={client}"
+    );
+    let eni = network.vpc.ask(&find, "networkInterfaceId");
+    let assign = format!("AssignPrivateIpAddresses&NetworkInterfaceId={eni}");
+    network.vpc.ask(&format!("{assign}&PrivateIpAddress.1=10.0.1.50"), "return");
+    let (allocation, second) = network.allocate();
+    let associate = format!(
+        "AssociateAddress&AllocationId={allocation}&NetworkInterfaceId={eni}\
+         &PrivateIpAddress=10.0.1.50"
+    );
+    network.vpc.ask(&associate, "associationId");
+    let add = ["address", "add", "10.0.1.50/32", "dev", "eth0"];
+    let added = network.vpc.inside(&client, || Command::new("ip").args(add).status());
+    assert!(added.expect("run ip").success());
+
+    let server = network.vpc.inside("internet", || UdpSocket::bind(SERVER).expect("bind"));
+    server.set_read_timeout(Some(TIMEOUT)).expect("timeout");
+    let seen_from = |private: &str| {
+        let bind = || UdpSocket::bind((private, 0)).expect("bind inside");
+        let socket = network.vpc.inside(&client, bind);
+        socket.set_read_timeout(Some(TIMEOUT)).expect("timeout");
+        socket.send_to(b"who am I?", SERVER).expect("send");
+        let mut buffer = [0; 16];
+        let (_, peer) = server.recv_from(&mut buffer).ok()?;
+        server.send_to(b"you", peer).expect("answer");
+        socket.recv_from(&mut buffer).expect("the answer");
+        Some(peer.ip())
+    };
+    assert_eq!(seen_from("10.0.1.10"), Some(first.into()));
+    assert_eq!(seen_from("10.0.1.50"), Some(second.into()));
+    let inside = network.vpc.inside(&client, || TcpListener::bind("0.0.0.0:80").expect("listen"));
+    for (public, private) in [(first, [10, 0, 1, 10]), (second, [10, 0, 1, 50])] {
+        network.connect("internet", (public, 80).into()).expect("in");
+        let (reached, _) = inside.accept().expect("accept");
+        assert_eq!(reached.local_addr().expect("address").ip(), IpAddr::from(private));
+    }
+
+    let unassign = format!("UnassignPrivateIpAddresses&NetworkInterfaceId={eni}");
+    network.vpc.ask(&format!("{unassign}&PrivateIpAddress.1=10.0.1.50"), "return");
+    assert!(network.connect("internet", (second, 80).into()).is_err(), "nobody's");
+    network.connect("internet", (first, 80).into()).expect("as before");
 }

@@ -99,22 +99,26 @@ fn of_public_address(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     let public = address_of_label("ec2-", label);
     let owner = public.and_then(|public| public_owner(region, public));
     Some(match (public, owner) {
-        (Some(_), Some(owner)) if owner.vpc == vpc.id => one(owner.primary()),
+        (Some(_), Some((owner, private))) if owner.vpc == vpc.id => one(private),
         (Some(public), Some(_)) => one(public),
         _ => Found::Absent { zone: domain },
     })
 }
 
-/// The interface with this public address, if its VPC gives host names.
-fn public_owner(region: &Region, public: Ipv4Addr) -> Option<&Interface> {
+/// The interface with this public address and the private address that it stands for, if its VPC
+/// gives host names.
+fn public_owner(region: &Region, public: Ipv4Addr) -> Option<(&Interface, Ipv4Addr)> {
     let elastic = region.addresses.values().filter(|address| address.public == public);
     let elastic = elastic.filter_map(|address| Some(&address.association.as_ref()?.interface));
     let launched = region.launch_addresses.iter().filter(|(_, own)| **own == Some(public));
-    let mut owners = elastic.chain(launched.map(|(interface, _)| interface));
+    let owners = elastic.chain(launched.map(|(interface, _)| interface));
+    let mut owners = owners.filter_map(|id| region.interfaces.get(id));
     // An interface with an elastic address does not show the one from its launch.
-    let owner = owners.find(|interface| region.public_of(interface) == Some(public))?;
-    let named = |owner: &&Interface| region.vpcs.get(&owner.vpc).is_some_and(|v| v.dns_hostnames);
-    region.interfaces.get(owner).filter(named)
+    let (owner, private) = owners.find_map(|owner| {
+        let mut publics = region.publics_of(owner).into_iter();
+        publics.find_map(|(private, known)| (known == public).then_some((owner, private)))
+    })?;
+    region.vpcs.get(&owner.vpc).filter(|vpc| vpc.dns_hostnames).map(|_| (owner, private))
 }
 
 /// Names of databases, which every VPC of the region can resolve.

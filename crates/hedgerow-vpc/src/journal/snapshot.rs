@@ -12,7 +12,7 @@ use super::mirror::Mirror;
 use crate::state::State;
 
 /// Version of the format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What stands in the first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

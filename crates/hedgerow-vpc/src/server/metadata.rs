@@ -98,7 +98,7 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
         put(&format!("meta-data/{name}"), text);
     }
     put("dynamic/instance-identity/document", identity(region, instance, address));
-    if let Some(public) = region.public_of(&primary.id) {
+    if let Some(public) = region.public_of(primary) {
         put("meta-data/public-ipv4", public.to_string());
         if let Some(name) = public_name(region, primary, public) {
             put("meta-data/public-hostname", name);
@@ -128,14 +128,8 @@ fn tree(region: &Region, instance: &Instance) -> Option<BTreeMap<String, Leaf>> 
         for (field, text) in ipv6_fields(region, interface) {
             put(&format!("meta-data/network/interfaces/macs/{mac}/{field}"), text);
         }
-        if let Some(public) = region.public_of(id) {
-            let below = format!("meta-data/network/interfaces/macs/{mac}");
-            put(&format!("{below}/public-ipv4s"), public.to_string());
-            if let Some(name) = public_name(region, interface, public) {
-                put(&format!("{below}/public-hostname"), name);
-            }
-            let private = interface.primary().to_string();
-            put(&format!("{below}/ipv4-associations/{public}"), private);
+        for (field, text) in public_fields(region, interface) {
+            put(&format!("meta-data/network/interfaces/macs/{mac}/{field}"), text);
         }
     }
     if let Some(role) = &instance.profile {
@@ -222,6 +216,24 @@ fn interface_fields(
         ("vpc-ipv4-cidr-block", vpc.block.to_string()),
         ("vpc-ipv4-cidr-blocks", blocks.join("\n")),
     ]
+}
+
+/// What an interface has there where it has public addresses.
+fn public_fields(region: &Region, interface: &Interface) -> Vec<(String, String)> {
+    let publics = region.publics_of(interface);
+    let of = |private: &Ipv4Addr| publics.get(private).map(|public| (*private, *public));
+    let pairs: Vec<_> = interface.addresses.iter().filter_map(of).collect();
+    let Some((_, first)) = pairs.first() else { return Vec::new() };
+    let lines: Vec<String> = pairs.iter().map(|(_, public)| public.to_string()).collect();
+    let mut fields = vec![("public-ipv4s".to_owned(), lines.join("\n"))];
+    let name = public_name(region, interface, *first);
+    fields.extend(name.map(|name| ("public-hostname".to_owned(), name)));
+    fields.extend(
+        pairs
+            .iter()
+            .map(|(private, public)| (format!("ipv4-associations/{public}"), private.to_string())),
+    );
+    fields
 }
 
 /// What an interface has there where its subnet has IPv6.

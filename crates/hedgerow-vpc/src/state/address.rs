@@ -1,6 +1,6 @@
 //! Public addresses: elastic ones, which an account keeps, and those that come with a launch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,12 @@ pub struct Address {
     pub(crate) reverse: Option<String>,
 }
 
-/// What an elastic address stands for: the primary private address of an interface.
+/// What an elastic address stands for: a private address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AddressAssociation {
     pub id: String,
     pub interface: String,
+    pub private: Ipv4Addr,
 }
 
 impl Resource for Address {
@@ -47,18 +48,38 @@ impl Resource for Address {
 }
 
 impl Region {
-    /// The elastic address of an interface.
-    pub(crate) fn elastic_of(&self, interface: &str) -> Option<(&Address, &AddressAssociation)> {
+    /// The elastic addresses of an interface.
+    fn elastics_of(
+        &self,
+        interface: &str,
+    ) -> impl Iterator<Item = (&Address, &AddressAssociation)> {
         self.addresses
             .values()
             .filter_map(|address| Some((address, address.association.as_ref()?)))
-            .find(|(_, association)| association.interface == interface)
+            .filter(move |(_, association)| association.interface == interface)
     }
 
-    /// The public address of an interface: its elastic one, else the one from its launch.
-    pub(crate) fn public_of(&self, interface: &str) -> Option<Ipv4Addr> {
-        let elastic = self.elastic_of(interface).map(|(address, _)| address.public);
-        elastic.or_else(|| self.launch_addresses.get(interface).copied().flatten())
+    /// The elastic address of a private one of an interface.
+    pub(crate) fn elastic_of(
+        &self,
+        interface: &str,
+        private: Ipv4Addr,
+    ) -> Option<(&Address, &AddressAssociation)> {
+        self.elastics_of(interface).find(|(_, association)| association.private == private)
+    }
+
+    /// The private addresses of an interface that have a public one, and it: the elastic one, else,
+    /// of the primary address, the one from the interface's launch.
+    pub(crate) fn publics_of(&self, interface: &Interface) -> BTreeMap<Ipv4Addr, Ipv4Addr> {
+        let launched = self.launch_addresses.get(&interface.id).copied().flatten();
+        let launched = launched.map(|public| (interface.primary(), public));
+        let elastic = self.elastics_of(&interface.id).map(|(a, of)| (of.private, a.public));
+        launched.into_iter().chain(elastic).collect()
+    }
+
+    /// The public address of an interface's primary address.
+    pub(crate) fn public_of(&self, interface: &Interface) -> Option<Ipv4Addr> {
+        self.publics_of(interface).get(&interface.primary()).copied()
     }
 
     /// The place in the pool at which the region's part starts.
@@ -115,10 +136,20 @@ pub(crate) fn any_mapped(region: &Region, vpc: &str) -> bool {
 /// Gives an interface a public address for as long as its instance runs. It stays without where the
 /// region's part of the pool is used up. The effect is the caller's.
 pub(crate) fn give_at_launch(cx: &mut Context<'_>, interface: &str) {
-    if cx.region.public_of(interface).is_none()
+    if cx.region.public_of(&cx.region.interfaces[interface]).is_none()
         && let Some(address) = cx.region.next_public()
     {
         cx.region.launch_addresses.insert(interface.to_owned(), Some(address));
+    }
+}
+
+/// Marks an interface as one that has a public address while it is the primary one of a running
+/// instance, and gives it one if it is. The effect is the caller's.
+pub(crate) fn want_public(cx: &mut Context<'_>, interface: &str) {
+    cx.region.launch_addresses.entry(interface.to_owned()).or_insert(None);
+    let attached = cx.region.interfaces[interface].attachment.as_ref();
+    if attached.is_some_and(|a| a.device_index == 0 && cx.region.runs(&a.instance)) {
+        give_at_launch(cx, interface);
     }
 }
 
@@ -132,12 +163,9 @@ pub(crate) fn take_at_stop(region: &mut Region, instance: &str) {
 
 /// Gives an instance that starts new addresses for those that it lost when it stopped.
 pub(crate) fn give_at_start(cx: &mut Context<'_>, instance: &str) {
-    let interfaces: Vec<String> =
-        cx.region.instances[instance].interfaces.values().cloned().collect();
-    for eni in interfaces {
-        if cx.region.launch_addresses.contains_key(&eni) {
-            give_at_launch(cx, &eni);
-        }
+    let primary = cx.region.instances[instance].interfaces.get(&0).cloned();
+    if let Some(eni) = primary.filter(|eni| cx.region.launch_addresses.contains_key(eni)) {
+        give_at_launch(cx, &eni);
     }
 }
 
@@ -147,6 +175,24 @@ pub(crate) fn forget_interface(region: &mut Region, interface: &str) {
     for address in region.addresses.values_mut() {
         address.association.take_if(|association| association.interface == interface);
     }
+}
+
+/// Frees the elastic address of a private address that its interface loses.
+pub(crate) fn forget_private(region: &mut Region, interface: &str, private: Ipv4Addr) {
+    let lost = |of: &mut AddressAssociation| of.interface == interface && of.private == private;
+    for address in region.addresses.values_mut() {
+        address.association.take_if(lost);
+    }
+}
+
+/// Takes the elastic address of a private address along to the interface that gets it ("When you
+/// move a secondary private IP address to another network interface, any Elastic IP address that is
+/// associated with the IP address is also moved", AssignPrivateIpAddresses).
+pub(crate) fn follow_private(region: &mut Region, private: Ipv4Addr, from: &str, to: &str) {
+    let associations = region.addresses.values_mut().filter_map(|a| a.association.as_mut());
+    associations
+        .filter(|of| of.interface == from && of.private == private)
+        .for_each(|of| to.clone_into(&mut of.interface));
 }
 
 /// AllocateAddress.
@@ -292,10 +338,10 @@ pub(crate) fn associate(
     let address = named(region, request.allocation_id.as_deref(), request.public_ip)?;
     let eni = wanted_interface(region, &request)?;
     eni.check_own()?;
-    check_private(eni, request.private_ip_address)?;
+    let private = wanted_private(eni, request.private_ip_address)?;
     check_gateway(region, &eni.vpc)?;
     if let Some(present) = &address.association {
-        if present.interface == eni.id {
+        if present.interface == eni.id && present.private == private {
             return Ok(AssociatedAddress { r#return: true, association_id: present.id.clone() });
         }
         check_not_managed(region, present)?;
@@ -303,28 +349,38 @@ pub(crate) fn associate(
             return Err(already(&address.id, &present.id));
         }
     }
-    if let Some((_, present)) = region.elastic_of(&eni.id)
+    if let Some((_, present)) = region.elastic_of(&eni.id, private)
         && request.allow_reassociation != Some(true)
     {
         return Err(already(&eni.id, &present.id));
     }
+    let primary = eni.primary() == private;
     let (id, eni) = (address.id.clone(), eni.id.clone());
     let before = address.association.as_ref().map(|association| association.interface.clone());
-    forget_interface(cx.region, &eni);
-    let association_id = join(cx, &id, &eni);
+    let before = before.filter(|before| *before != eni);
+    if primary {
+        cx.region.launch_addresses.remove(&eni);
+    }
+    forget_private(cx.region, &eni, private);
+    let association_id = join(cx, &id, &eni, private);
     for touched in before.iter().chain([&eni]) {
         cx.effects.push(cx.region.put_interface(touched));
     }
     Ok(AssociatedAddress { r#return: true, association_id })
 }
 
-/// Makes an elastic address stand for the interface; everything was checked. The effect is the
-/// caller's.
-pub(crate) fn join(cx: &mut Context<'_>, address: &str, interface: &str) -> String {
+/// Makes an elastic address stand for a private one of the interface; everything was checked. The
+/// effect is the caller's.
+pub(crate) fn join(
+    cx: &mut Context<'_>,
+    address: &str,
+    interface: &str,
+    private: Ipv4Addr,
+) -> String {
     let id = cx.mint.id("eipassoc");
+    let interface = interface.to_owned();
     let record = cx.region.addresses.get_mut(address).expect("the address was checked");
-    record.association =
-        Some(AddressAssociation { id: id.clone(), interface: interface.to_owned() });
+    record.association = Some(AddressAssociation { id: id.clone(), interface, private });
     id
 }
 
@@ -352,20 +408,11 @@ fn wanted_interface<'r>(
     }
 }
 
-/// `InvalidParameterValue` unless the interface has the private address; `UnsupportedOperation`
-/// for a secondary one, to which the fabric translates nothing.
-fn check_private(eni: &Interface, private: Option<Ipv4Addr>) -> Result<(), Ec2Error> {
+/// The private address that the elastic one is to stand for: the primary one if none is named.
+fn wanted_private(eni: &Interface, private: Option<Ipv4Addr>) -> Result<Ipv4Addr, Ec2Error> {
     match private {
-        None => Ok(()),
-        Some(private) if private == eni.primary() => Ok(()),
-        Some(private) if eni.addresses.contains(&private) => {
-            let message = format!(
-                "Public addresses here stand for primary private addresses; {private} is a \
-                 secondary one of {}",
-                eni.id
-            );
-            Err(Ec2Error::new("UnsupportedOperation", message))
-        }
+        None => Ok(eni.primary()),
+        Some(private) if eni.addresses.contains(&private) => Ok(private),
         Some(private) => {
             let why = format!("It is not assigned to interface {}.", eni.id);
             Err(Ec2Error::value("privateIpAddress", private, &why))

@@ -1,5 +1,6 @@
 //! Public addresses in answers.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -23,18 +24,27 @@ pub(crate) struct PublicItem {
 }
 
 impl Region {
-    /// The public address of an interface for an answer.
+    /// The public address of an interface's primary address for an answer.
     pub(crate) fn public_item(&self, interface: &Interface) -> Option<PublicItem> {
-        let public = self.public_of(&interface.id)?;
-        let elastic = self.elastic_of(&interface.id);
+        self.public_items(interface).remove(&interface.primary())
+    }
+
+    /// By private address of an interface, the public one for an answer.
+    pub(crate) fn public_items(&self, interface: &Interface) -> BTreeMap<Ipv4Addr, PublicItem> {
+        let item = |(private, public)| (private, self.item_of(interface, private, public));
+        self.publics_of(interface).into_iter().map(item).collect()
+    }
+
+    fn item_of(&self, interface: &Interface, private: Ipv4Addr, public: Ipv4Addr) -> PublicItem {
+        let elastic = self.elastic_of(&interface.id, private);
         let named = self.vpcs.get(&interface.vpc).is_some_and(|vpc| vpc.dns_hostnames);
-        Some(PublicItem {
+        PublicItem {
             public_ip: public.to_string(),
             public_dns_name: if named { self.public_dns_name(public) } else { String::new() },
             ip_owner_id: if elastic.is_some() { ACCOUNT } else { "amazon" },
             allocation_id: elastic.map(|(address, _)| address.id.clone()),
             association_id: elastic.map(|(_, association)| association.id.clone()),
-        })
+        }
     }
 
     /// The name that DNS gives a public address.
@@ -97,8 +107,8 @@ fn instance(region: &Region, address: &Address) -> Option<String> {
     Some(attached.instance.clone())
 }
 
-fn private(region: &Region, address: &Address) -> Option<String> {
-    interface(region, address).map(|eni| eni.primary().to_string())
+fn private(address: &Address) -> Option<String> {
+    address.association.as_ref().map(|association| association.private.to_string())
 }
 
 fn address_item(region: &Region, address: &Address) -> AddressItem {
@@ -111,7 +121,7 @@ fn address_item(region: &Region, address: &Address) -> AddressItem {
         instance_id: instance(region, address),
         network_interface_id: association.map(|a| a.interface.clone()),
         network_interface_owner_id: association.map(|_| ACCOUNT),
-        private_ip_address: private(region, address),
+        private_ip_address: private(address),
         public_ipv4_pool: "amazon",
         network_border_group: region.name.clone(),
         tag_set: region.tag_items(&address.id),
@@ -130,7 +140,7 @@ const FILTERS: &[Field<Address>] = &[
     ("instance-id", |region, a| one(instance(region, a))),
     ("network-interface-id", |_, a| one(a.association.as_ref().map(|a| a.interface.clone()))),
     ("network-interface-owner-id", |_, a| one(a.association.as_ref().map(|_| ACCOUNT.into()))),
-    ("private-ip-address", |region, a| one(private(region, a))),
+    ("private-ip-address", |_, a| one(private(a))),
     ("network-border-group", |region, _| vec![region.name.clone()]),
 ];
 

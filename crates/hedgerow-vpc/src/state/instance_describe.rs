@@ -291,7 +291,7 @@ fn instance_interface(region: &Region, eni: &Interface) -> InstanceInterfaceItem
         mac_address: format_mac(eni.mac),
         private_ip_address: eni.primary().to_string(),
         private_dns_name: addresses[0].private_dns_name.clone(),
-        association: region.public_item(eni),
+        association: addresses[0].association.clone(),
         source_dest_check: eni.source_dest_check,
         group_set: region.group_identifiers(&eni.groups),
         attachment: eni.attachment.as_ref().map(|a| attachment_item(a, true)),

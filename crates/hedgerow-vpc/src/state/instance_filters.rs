@@ -56,7 +56,7 @@ fn primary_address(region: &Region, instance: &Instance) -> Vec<String> {
     primary(region, instance).map(|eni| eni.primary().to_string()).into_iter().collect()
 }
 
-/// What `read` finds in the public addresses of the instance's interfaces.
+/// What `read` finds in the public addresses of the primary addresses of the instance's interfaces.
 fn of_public(
     region: &Region,
     instance: &Instance,
@@ -64,6 +64,16 @@ fn of_public(
 ) -> Vec<String> {
     let interfaces = instance.interfaces.values().filter_map(|id| region.interfaces.get(id));
     interfaces.filter_map(|eni| region.public_item(eni)).filter_map(read).collect()
+}
+
+/// What `read` finds in all public addresses of the instance's interfaces.
+fn of_publics(
+    region: &Region,
+    instance: &Instance,
+    read: fn(PublicItem) -> Option<String>,
+) -> Vec<String> {
+    let interfaces = instance.interfaces.values().filter_map(|id| region.interfaces.get(id));
+    interfaces.flat_map(|eni| region.public_items(eni).into_values()).filter_map(read).collect()
 }
 
 fn primary_name(region: &Region, instance: &Instance) -> Vec<String> {
@@ -107,10 +117,10 @@ pub(super) const FILTERS: &[Field<Instance>] = &[
     ("network-interface.association.allocation-id", |r, i| of_public(r, i, |p| p.allocation_id)),
     ("network-interface.association.association-id", |r, i| of_public(r, i, |p| p.association_id)),
     ("network-interface.addresses.association.public-ip", |r, i| {
-        of_public(r, i, |p| Some(p.public_ip))
+        of_publics(r, i, |p| Some(p.public_ip))
     }),
     ("network-interface.addresses.association.ip-owner-id", |r, i| {
-        of_public(r, i, |p| Some(p.ip_owner_id.into()))
+        of_publics(r, i, |p| Some(p.ip_owner_id.into()))
     }),
     ("private-ip-address", primary_address),
     ("private-dns-name", primary_name),
@@ -223,13 +233,13 @@ pub(super) const FILTERS: &[Field<Instance>] = &[
         vec!["open".into()]
     }),
     ("network-interface.addresses.association.allocation-id", |r, i| {
-        of_public(r, i, |p| p.allocation_id)
+        of_publics(r, i, |p| p.allocation_id)
     }),
     ("network-interface.addresses.association.association-id", |r, i| {
-        of_public(r, i, |p| p.association_id)
+        of_publics(r, i, |p| p.association_id)
     }),
     ("network-interface.addresses.association.public-dns-name", |r, i| {
-        of_public(r, i, |p| Some(p.public_dns_name))
+        of_publics(r, i, |p| Some(p.public_dns_name))
     }),
     ("network-interface.association.public-dns-name", |r, i| {
         of_public(r, i, |p| Some(p.public_dns_name))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::interface::{Interface, Kind, UNATTACHED_ADDRESSES, too_many_addresses};
 use super::prefix::{self, PrefixSpec};
 use super::region::find;
-use super::{Context, Region};
+use super::{Context, Region, address};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 
@@ -143,6 +143,7 @@ pub(crate) fn assign(
     for (address, owner) in moved {
         let loser = cx.region.interfaces.get_mut(&owner).expect("it has the address");
         loser.addresses.retain(|a| *a != address);
+        address::follow_private(cx.region, address, &owner, &id);
         cx.effects.push(cx.region.put_interface(&owner));
     }
     let interface = cx.region.interfaces.get_mut(&id).expect("found above");
@@ -210,6 +211,9 @@ pub(crate) fn unassign(
     }
     interface.addresses.retain(|address| !request.addresses.contains(address));
     interface.prefixes.retain(|prefix| !prefixes.contains(prefix));
+    for private in &request.addresses {
+        address::forget_private(cx.region, &id, *private);
+    }
     cx.effects.push(cx.region.put_interface(&id));
     Ok(Done::new())
 }

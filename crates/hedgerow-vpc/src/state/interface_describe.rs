@@ -89,7 +89,7 @@ pub(crate) struct AddressItem {
     private_ip_address: String,
     pub private_dns_name: Option<String>,
     primary: bool,
-    association: Option<PublicItem>,
+    pub association: Option<PublicItem>,
 }
 
 /// An attachment for an answer; `under_instance` leaves out the instance.
@@ -128,11 +128,12 @@ impl Region {
     /// An interface's addresses for an answer, with names if the VPC has them on.
     pub(crate) fn address_items(&self, interface: &Interface) -> Vec<AddressItem> {
         let named = self.vpcs.get(&interface.vpc).is_some_and(|vpc| vpc.dns_hostnames);
+        let mut publics = self.public_items(interface);
         let item = |(position, address): (usize, &Ipv4Addr)| AddressItem {
             private_ip_address: address.to_string(),
             private_dns_name: named.then(|| self.private_dns_name(*address)),
             primary: position == 0,
-            association: if position == 0 { self.public_item(interface) } else { None },
+            association: publics.remove(address),
         };
         interface.addresses.iter().enumerate().map(item).collect()
     }
@@ -158,7 +159,7 @@ pub(crate) fn interface_item(region: &Region, interface: &Interface) -> Interfac
         mac_address: format_mac(interface.mac),
         private_ip_address: interface.primary().to_string(),
         private_dns_name: addresses[0].private_dns_name.clone(),
-        association: region.public_item(interface),
+        association: addresses[0].association.clone(),
         source_dest_check: interface.source_dest_check,
         group_set: region.group_identifiers(&interface.groups),
         attachment: interface.attachment.as_ref().map(|a| attachment_item(a, false)),
@@ -193,13 +194,22 @@ fn attached(interface: &Interface, read: fn(&Attached) -> String) -> Vec<String>
     interface.attachment.iter().map(read).collect()
 }
 
-/// What `read` finds in the interface's public address.
+/// What `read` finds in the public address of the interface's primary address.
 fn of_public(
     region: &Region,
     interface: &Interface,
     read: fn(PublicItem) -> Option<String>,
 ) -> Vec<String> {
     region.public_item(interface).and_then(read).into_iter().collect()
+}
+
+/// What `read` finds in the interface's public addresses.
+fn of_publics(
+    region: &Region,
+    interface: &Interface,
+    read: fn(PublicItem) -> Option<String>,
+) -> Vec<String> {
+    region.public_items(interface).into_values().filter_map(read).collect()
 }
 
 fn group_names(region: &Region, interface: &Interface) -> Vec<String> {
@@ -242,8 +252,8 @@ const FILTERS: &[Field<Interface>] = &[
     ("association.ip-owner-id", |r, i| of_public(r, i, |p| Some(p.ip_owner_id.into()))),
     ("association.allocation-id", |r, i| of_public(r, i, |p| p.allocation_id)),
     ("association.association-id", |r, i| of_public(r, i, |p| p.association_id)),
-    ("addresses.association.public-ip", |r, i| of_public(r, i, |p| Some(p.public_ip))),
-    ("addresses.association.owner-id", |r, i| of_public(r, i, |p| Some(p.ip_owner_id.into()))),
+    ("addresses.association.public-ip", |r, i| of_publics(r, i, |p| Some(p.public_ip))),
+    ("addresses.association.owner-id", |r, i| of_publics(r, i, |p| Some(p.ip_owner_id.into()))),
     ("requester-id", |_, i| i.requester.clone().into_iter().collect()),
     ("requester-managed", |_, i| vec![i.requester.is_some().to_string()]),
     ("operator.managed", |_, _| vec!["false".into()]),

@@ -7,7 +7,7 @@ use super::region::{find, not_found};
 use super::timeouts::{TimeoutSpec, Timeouts};
 use super::unsupported::{Given, refuse};
 use super::vpc::Flag;
-use super::{Context, Region, group};
+use super::{Context, Region, address, group};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 
@@ -41,7 +41,7 @@ pub(crate) struct ModifyNetworkInterfaceAttribute {
     connection_tracking_specification: Option<TimeoutSpec>,
     ena_srd_specification: Given,
     enable_primary_ipv6: Option<bool>,
-    associate_public_ip_address: Given,
+    associate_public_ip_address: Option<bool>,
     #[serde(rename = "AssociatedSubnetId")]
     associated_subnets: Given,
 }
@@ -54,6 +54,7 @@ enum Change {
     Timeouts(Timeouts),
     DeleteOnTermination(bool),
     PrimaryIpv6(bool),
+    PublicAddress(bool),
 }
 
 /// `InvalidParameterCombination` unless the request names exactly one attribute.
@@ -78,7 +79,6 @@ impl ModifyNetworkInterfaceAttribute {
     ) -> Result<Change, Ec2Error> {
         refuse(&[
             ("EnaSrdSpecification", self.ena_srd_specification.is_some()),
-            ("AssociatePublicIpAddress", self.associate_public_ip_address.is_some()),
             ("AssociatedSubnetId", self.associated_subnets.is_some()),
         ])?;
         check_one(&[
@@ -88,6 +88,7 @@ impl ModifyNetworkInterfaceAttribute {
             ("attachment", self.attachment.is_some()),
             ("connectionTracking", self.connection_tracking_specification.is_some()),
             ("enablePrimaryIpv6", self.enable_primary_ipv6.is_some()),
+            ("associatePublicIpAddress", self.associate_public_ip_address.is_some()),
         ])?;
         match self.enable_primary_ipv6 {
             Some(true) if interface.ipv6.is_empty() => {
@@ -100,6 +101,9 @@ impl ModifyNetworkInterfaceAttribute {
             }
             Some(_) => return Ok(Change::PrimaryIpv6(self.enable_primary_ipv6 == Some(true))),
             None => {}
+        }
+        if let Some(flag) = self.associate_public_ip_address {
+            return Ok(Change::PublicAddress(flag));
         }
         if let Some(text) = self.description {
             return described(text.value).map(Change::Description);
@@ -151,6 +155,10 @@ pub(crate) fn modify(
                 attached.delete_on_termination = flag;
             }
             return Ok(Done::new());
+        }
+        Change::PublicAddress(true) => address::want_public(cx, &id),
+        Change::PublicAddress(false) => {
+            cx.region.launch_addresses.remove(&id);
         }
         Change::Groups(groups) => interface.groups = groups,
         Change::SourceDestCheck(flag) => interface.source_dest_check = flag,

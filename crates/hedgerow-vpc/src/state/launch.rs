@@ -277,7 +277,8 @@ fn plug_in(cx: &mut Context<'_>, instance: &str, planned: &PlannedInterface) {
         Source::New(new) => interface::make(cx, NewInterface::clone(new)),
     };
     attachment::make(cx, &eni, instance, planned.device_index, planned.delete_on_termination);
-    if planned.public {
+    let marked = cx.region.launch_addresses.contains_key(&eni);
+    if planned.public || (marked && planned.device_index == 0) {
         address::give_at_launch(cx, &eni);
     }
     cx.effects.push(cx.region.put_interface(&eni));

@@ -277,7 +277,7 @@ fn set_up(cx: &mut Context<'_>, id: &str, private: Option<Ipv4Addr>) {
     record.source_dest_check = false;
     let (number, address) = (record.key, record.primary());
     let allocation = cx.region.nat_gateways[id].elastic.as_ref().map(|e| e.allocation.clone());
-    let association = allocation.map(|allocation| address::join(cx, &allocation, &eni));
+    let association = allocation.map(|allocation| address::join(cx, &allocation, &eni, address));
     let gateway = cx.region.nat_gateways.get_mut(id).expect("the caller made it");
     gateway.interface = Some(eni.clone());
     gateway.private = Some(address);

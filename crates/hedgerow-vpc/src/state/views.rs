@@ -41,7 +41,7 @@ impl Region {
                 .collect(),
             ipv6: interface.ipv6.clone(),
             ipv6_prefixes: interface.ipv6_prefixes.clone(),
-            public: self.public_of(id),
+            publics: self.publics_of(interface),
             groups: interface.groups.iter().map(|id| id.as_str().into()).collect(),
             source_dest_check: interface.source_dest_check,
             timeouts: interface.timeouts.view(),

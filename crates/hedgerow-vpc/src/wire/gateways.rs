@@ -49,8 +49,8 @@ pub(super) struct Gateways {
     /// Whether packets are fragmented at the loopback device.
     slices: bool,
     internet: Option<Internet>,
-    /// What each interface's public address is.
-    publics: HashMap<InterfaceKey, PublicAddress>,
+    /// What each interface's public addresses are.
+    publics: HashMap<InterfaceKey, Vec<PublicAddress>>,
     /// By [`Effect::PutNatGateway`](crate::effect::Effect::PutNatGateway)'s key.
     nats: HashMap<u32, Nat>,
 }
@@ -170,33 +170,44 @@ impl Machine {
         Ok(self.fabric.remove_nat(gone.near, gone.far)?)
     }
 
-    /// Brings an interface's public address up to date.
-    pub(super) fn follow_public(&mut self, view: &InterfaceView) -> Result<(), WireError> {
-        let wanted = view.public.zip(view.addresses.first());
-        let wanted = wanted.map(|(public, private)| PublicAddress {
-            public,
+    /// Brings an interface's public addresses up to date.
+    pub(super) fn follow_publics(&mut self, view: &InterfaceView) -> Result<(), WireError> {
+        let (vpc, gateway) = (view.vpc, internet_key(view.vpc));
+        let wanted = view.publics.iter().map(|(private, public)| PublicAddress {
+            public: *public,
             private: *private,
-            vpc: view.vpc,
-            gateway: internet_key(view.vpc),
+            vpc,
+            gateway,
         });
-        if self.gateways.publics.get(&view.key) == wanted.as_ref() {
-            return Ok(());
-        }
-        self.forget_public(view.key)?;
-        if let Some(address) = wanted {
-            self.fabric.put_public(address)?;
-            self.gateways.publics.insert(view.key, address);
-        }
-        Ok(())
+        self.set_publics(view.key, wanted.collect())
     }
 
-    /// The interface has no public address any more; absent is fine.
-    pub(super) fn forget_public(&mut self, key: InterfaceKey) -> Result<(), WireError> {
-        let Some(gone) = self.gateways.publics.remove(&key) else { return Ok(()) };
-        self.fabric.remove_private(gone)?;
-        // The new owner may have been put before the old one was.
-        let moved = self.gateways.publics.values().any(|known| known.public == gone.public);
-        if moved { Ok(()) } else { Ok(self.fabric.remove_public(gone.public)?) }
+    /// The interface has these public addresses and no others.
+    pub(super) fn set_publics(
+        &mut self,
+        key: InterfaceKey,
+        wanted: Vec<PublicAddress>,
+    ) -> Result<(), WireError> {
+        let known = self.gateways.publics.remove(&key).unwrap_or_default();
+        for address in wanted.iter().filter(|address| !known.contains(address)) {
+            self.fabric.put_public(*address)?;
+        }
+        if !wanted.is_empty() {
+            self.gateways.publics.insert(key, wanted);
+        }
+        // Either address may be another's already: the new owner can be put before the old one.
+        let now = |same: &dyn Fn(&PublicAddress) -> bool| {
+            self.gateways.publics.values().flatten().any(same)
+        };
+        for gone in known {
+            if !now(&|other| (other.vpc, other.private) == (gone.vpc, gone.private)) {
+                self.fabric.remove_private(gone)?;
+            }
+            if !now(&|other| other.public == gone.public) {
+                self.fabric.remove_public(gone.public)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes ready to fragment packets: gateways take smaller ones than instances do.

@@ -332,13 +332,13 @@ impl Machine {
                 self.follow_ipv6(&view).await?;
             }
         }
-        self.follow_public(&view)?;
+        self.follow_publics(&view)?;
         self.interfaces.insert(view.key, view);
         Ok(())
     }
 
     async fn remove_interface(&mut self, key: InterfaceKey, now: Instant) -> Result<(), WireError> {
-        self.forget_public(key)?;
+        self.set_publics(key, Vec::new())?;
         self.fabric.remove_interface(key, now)?;
         self.unplug(key).await?;
         self.interfaces.remove(&key);

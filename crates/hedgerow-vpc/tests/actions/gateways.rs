@@ -79,7 +79,9 @@ fn elastic_addresses() {
             &format!("{associate} NetworkInterfaceId={{eth0}} PrivateIpAddress=10.0.1.77"),
         )
         .make("assoc", "associationId", &format!("{associate} InstanceId={{i}}"))
-        .interface(|view| assert_eq!(view.public.map(|ip| ip.octets()[0]), Some(198)))
+        .interface(|view| {
+            assert_eq!(view.publics.values().next().map(|ip| ip.octets()[0]), Some(198))
+        })
         .shows(&format!("{associate} NetworkInterfaceId={{eth0}}"), "associationId", "{assoc}")
         .shows("DescribeAddresses PublicIp.1={ip}", "instanceId", "{i}")
         .shows("DescribeInstances InstanceId.1={i}", "ipAddress", "{ip}")
@@ -97,15 +99,99 @@ fn elastic_addresses() {
         )
         .make("assoc2", "associationId", &format!("{associate} NetworkInterfaceId={{other}}"))
         .effects(|effects| {
-            let publics: Vec<bool> = views(effects).iter().map(|v| v.public.is_some()).collect();
+            let publics: Vec<bool> = views(effects).iter().map(|v| !v.publics.is_empty()).collect();
             assert_eq!(publics, [false, true], "who lost it, who got it");
         })
         .fails("InvalidAssociationID.NotFound", "DisassociateAddress AssociationId={assoc}")
         .ok("DisassociateAddress AssociationId={assoc2}")
-        .interface(|view| assert_eq!(view.public, None))
+        .interface(|view| assert!(view.publics.is_empty()))
         .ok("ReleaseAddress AllocationId={eip}")
         .fails("InvalidAllocationID.NotFound", "DescribeAddresses AllocationId.1={eip}")
         .fails("InvalidAddress.NotFound", "DescribeAddresses PublicIp.1={ip}");
+}
+
+#[test]
+fn an_elastic_address_for_each_private_one() {
+    let secondary = "AssociateAddress AllocationId={eip2} NetworkInterfaceId={eth0} \
+                     PrivateIpAddress=10.0.1.50";
+    let publics = |view: &InterfaceView| {
+        view.publics.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    with_gateway()
+        .make("eip2", "allocationId", "AllocateAddress")
+        .name("ip2", "publicIp")
+        .ok("AssignPrivateIpAddresses NetworkInterfaceId={eth0} PrivateIpAddress.1=10.0.1.50")
+        .ok("AssociateAddress AllocationId={eip} NetworkInterfaceId={eth0}")
+        .make("assoc", "associationId", secondary)
+        .interface(|view| assert_eq!(publics(view), "10.0.1.4 10.0.1.50"))
+        .shows(secondary, "associationId", "{assoc}")
+        .shows("DescribeAddresses PublicIp.1={ip2}", "privateIpAddress", "10.0.1.50")
+        .shows(
+            "DescribeNetworkInterfaces NetworkInterfaceId.1={eth0}",
+            "publicIp",
+            "{ip} {ip} {ip2}",
+        )
+        .shows(
+            "DescribeNetworkInterfaces Filter.1.Name=addresses.association.public-ip \
+             Filter.1.Value.1={ip2}",
+            "networkInterfaceId",
+            "{eth0}",
+        )
+        .make("eip3", "allocationId", "AllocateAddress")
+        .fails("Resource.AlreadyAssociated", &secondary.replace("eip2", "eip3"))
+        .ok(&(secondary.replace("eip2", "eip3") + " AllowReassociation=true"))
+        .interface(|view| assert_eq!(publics(view), "10.0.1.4 10.0.1.50"))
+        .shows("DescribeAddresses AllocationId.1={eip2}", "associationId", "")
+        // It goes where its private address goes.
+        .make("eni", "networkInterfaceId", "CreateNetworkInterface SubnetId={subnet}")
+        .ok("AssignPrivateIpAddresses NetworkInterfaceId={eni} PrivateIpAddress.1=10.0.1.50 \
+             AllowReassignment=true")
+        .effects(|effects| {
+            let publics: Vec<String> = views(effects).into_iter().map(publics).collect();
+            assert_eq!(publics, ["10.0.1.4", "10.0.1.50"]);
+        })
+        .shows("DescribeAddresses AllocationId.1={eip3}", "networkInterfaceId", "{eni}")
+        // From one private address of an interface to another.
+        .ok("AssociateAddress AllocationId={eip3} NetworkInterfaceId={eni}")
+        .interface(|view| assert!(!publics(view).contains("10.0.1.50")))
+        .ok("AssociateAddress AllocationId={eip3} NetworkInterfaceId={eni} \
+             PrivateIpAddress=10.0.1.50")
+        .interface(|view| assert_eq!(publics(view), "10.0.1.50"))
+        .ok("UnassignPrivateIpAddresses NetworkInterfaceId={eni} PrivateIpAddress.1=10.0.1.50")
+        .interface(|view| assert_eq!(publics(view), ""))
+        .shows("DescribeAddresses AllocationId.1={eip3}", "associationId", "");
+}
+
+#[test]
+fn a_primary_interface_can_be_given_a_public_address_later() {
+    let modify = "ModifyNetworkInterfaceAttribute NetworkInterfaceId={eth0} \
+                  AssociatePublicIpAddress=";
+    let other = "ModifyNetworkInterfaceAttribute NetworkInterfaceId={eni} \
+                 AssociatePublicIpAddress=true";
+    with_gateway()
+        .ok(&format!("{modify}true"))
+        .interface(|view| assert_eq!(view.publics.len(), 1))
+        .shows("DescribeInstances InstanceId.1={i}", "ipOwnerId", "amazon amazon")
+        .ok("StopInstances InstanceId.1={i}")
+        .interface(|view| assert!(view.publics.is_empty()))
+        .ok(&format!("{modify}false"))
+        .ok("StartInstances InstanceId.1={i}")
+        .interface(|view| assert!(view.publics.is_empty()))
+        .ok(&format!("{modify}true"))
+        .ok(&format!("{modify}false"))
+        .interface(|view| assert!(view.publics.is_empty()))
+        .fails("InvalidParameterCombination", &format!("{modify}true Description.Value=x"))
+        .make("eni", "networkInterfaceId", "CreateNetworkInterface SubnetId={subnet}")
+        .ok(other)
+        .interface(|view| assert!(view.publics.is_empty(), "not in use"))
+        .ok("AttachNetworkInterface NetworkInterfaceId={eni} InstanceId={i} DeviceIndex=1")
+        .interface(|view| assert!(view.publics.is_empty(), "not the primary one"))
+        .name("attach", "attachmentId")
+        .ok("DetachNetworkInterface AttachmentId={attach}")
+        .ok(&format!(
+            "{RUN} NetworkInterface.1.DeviceIndex=0 NetworkInterface.1.NetworkInterfaceId={{eni}}"
+        ))
+        .interface(|view| assert_eq!(view.publics.len(), 1));
 }
 
 #[test]
@@ -134,20 +220,20 @@ fn launches_get_public_addresses_where_the_subnet_says_so() {
     let one = "NetworkInterface.1.DeviceIndex=0 NetworkInterface.1.SubnetId={subnet}";
     Scenario::with_subnet()
         .ok(&format!("{RUN} SubnetId={{subnet}}"))
-        .interface(|view| assert_eq!(view.public, None))
+        .interface(|view| assert!(view.publics.is_empty()))
         .ok(&format!("{RUN} {one} NetworkInterface.1.AssociatePublicIpAddress=true"))
-        .interface(|view| assert!(view.public.is_some()))
+        .interface(|view| assert_eq!(view.publics.len(), 1))
         .ok("ModifySubnetAttribute SubnetId={subnet} MapPublicIpOnLaunch.Value=true")
         .ok(&format!("{RUN} {one} NetworkInterface.1.AssociatePublicIpAddress=false"))
-        .interface(|view| assert_eq!(view.public, None))
+        .interface(|view| assert!(view.publics.is_empty()))
         .make("i", "instanceId", &format!("{RUN} SubnetId={{subnet}}"))
-        .interface(|view| assert!(view.public.is_some()))
+        .interface(|view| assert_eq!(view.publics.len(), 1))
         .shows("DescribeInstances InstanceId.1={i}", "ipOwnerId", "amazon amazon")
         .shows("DescribeAddresses", "publicIp", "")
         .ok("StopInstances InstanceId.1={i}")
-        .interface(|view| assert_eq!(view.public, None))
+        .interface(|view| assert!(view.publics.is_empty()))
         .ok("StartInstances InstanceId.1={i}")
-        .interface(|view| assert!(view.public.is_some()))
+        .interface(|view| assert_eq!(view.publics.len(), 1))
         .fails(
             "InvalidParameterCombination",
             &format!(
@@ -161,7 +247,7 @@ fn launches_get_public_addresses_where_the_subnet_says_so() {
 fn the_default_vpc_is_public() {
     Scenario::empty()
         .ok(RUN)
-        .interface(|view| assert!(view.public.is_some()))
+        .interface(|view| assert_eq!(view.publics.len(), 1))
         .shows("DescribeRouteTables", "destinationCidrBlock", "172.31.0.0/16 0.0.0.0/0")
         .shows("DescribeSubnets", "mapPublicIpOnLaunch", "true true true true");
 }
@@ -182,7 +268,7 @@ fn a_public_nat_gateway() {
             else {
                 panic!("{effects:?}")
             };
-            assert_eq!((view.key, view.public), (*interface, *public));
+            assert_eq!((view.key, view.publics.values().next().copied()), (*interface, *public));
             assert!(public.is_some() && view.groups.is_empty() && !view.source_dest_check);
         })
         .name("eni", "networkInterfaceId")

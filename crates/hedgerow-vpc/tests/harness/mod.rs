@@ -2,7 +2,7 @@
 
 pub mod raw;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -145,7 +145,7 @@ pub fn interface(key: u32, [subnet, host]: [u8; 2], groups: &[&str]) -> Interfac
         addresses: vec![Ipv4Addr::new(10, 0, subnet, host)],
         ipv6: Vec::new(),
         ipv6_prefixes: Vec::new(),
-        public: None,
+        publics: BTreeMap::new(),
         groups: groups.iter().map(|group| (*group).into()).collect::<BTreeSet<_>>(),
         source_dest_check: true,
         timeouts: None,

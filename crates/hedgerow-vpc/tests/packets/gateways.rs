@@ -33,7 +33,7 @@ pub fn public_subnet(lab: &Lab) {
 }
 
 fn with_public(mut view: InterfaceView, public: Ipv4Addr) -> InterfaceView {
-    view.public = Some(public);
+    view.publics.insert(view.addresses[0], public);
     view
 }
 
@@ -145,7 +145,8 @@ fn an_elastic_address_moves_and_is_reached_from_inside_by_the_gateway() {
 
     // The new owner is told of first, as AssociateAddress may do it.
     let (mut one, mut two) = (first.view.clone(), second.view.clone());
-    (one.public, two.public) = (None, Some(ELASTIC));
+    one.publics.clear();
+    two.publics.insert(two.addresses[0], ELASTIC);
     lab.apply(&[Effect::PutInterface(two), Effect::PutInterface(one)]);
     connect_outside(&lab, to).expect("the second has it");
     at_second.accept().expect("accept");
