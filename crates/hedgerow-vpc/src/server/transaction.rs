@@ -74,6 +74,9 @@ impl Server {
             }
             step = Step::Noted(self.note(&lock(&self.state), &effects, &entries));
         }
+        if turn.is_some() {
+            lock(&self.state).commit();
+        }
         drop(turn);
         match (step, &self.journal) {
             (Step::Noted(seen), Some(journal)) => match journal.durable(seen).await {

@@ -47,6 +47,14 @@ impl Resource for Address {
     }
 }
 
+impl Address {
+    /// Whether it stands for this address of the interface, or for any if none is named.
+    fn stands_for(&self, interface: &str, private: Option<Ipv4Addr>) -> bool {
+        let named = |of: &AddressAssociation| private.is_none_or(|private| of.private == private);
+        self.association.as_ref().is_some_and(|of| of.interface == interface && named(of))
+    }
+}
+
 impl Region {
     /// The elastic addresses of an interface.
     fn elastics_of(
@@ -146,7 +154,9 @@ pub(crate) fn give_at_launch(cx: &mut Context<'_>, interface: &str) {
 /// Marks an interface as one that has a public address while it is the primary one of a running
 /// instance, and gives it one if it is. The effect is the caller's.
 pub(crate) fn want_public(cx: &mut Context<'_>, interface: &str) {
-    cx.region.launch_addresses.entry(interface.to_owned()).or_insert(None);
+    if !cx.region.launch_addresses.contains_key(interface) {
+        cx.region.launch_addresses.insert(interface.to_owned(), None);
+    }
     let attached = cx.region.interfaces[interface].attachment.as_ref();
     if attached.is_some_and(|a| a.device_index == 0 && cx.region.runs(&a.instance)) {
         give_at_launch(cx, interface);
@@ -157,7 +167,9 @@ pub(crate) fn want_public(cx: &mut Context<'_>, interface: &str) {
 pub(crate) fn take_at_stop(region: &mut Region, instance: &str) {
     let Region { instances, launch_addresses, .. } = region;
     for eni in instances[instance].interfaces.values() {
-        launch_addresses.entry(eni.clone()).and_modify(|address| *address = None);
+        if let Some(address) = launch_addresses.get_mut(eni) {
+            *address = None;
+        }
     }
 }
 
@@ -172,16 +184,16 @@ pub(crate) fn give_at_start(cx: &mut Context<'_>, instance: &str) {
 /// Frees the addresses of an interface that goes.
 pub(crate) fn forget_interface(region: &mut Region, interface: &str) {
     region.launch_addresses.remove(interface);
-    for address in region.addresses.values_mut() {
-        address.association.take_if(|association| association.interface == interface);
+    for address in region.addresses.select_mut(|address| address.stands_for(interface, None)) {
+        address.association = None;
     }
 }
 
 /// Frees the elastic address of a private address that its interface loses.
 pub(crate) fn forget_private(region: &mut Region, interface: &str, private: Ipv4Addr) {
-    let lost = |of: &mut AddressAssociation| of.interface == interface && of.private == private;
-    for address in region.addresses.values_mut() {
-        address.association.take_if(lost);
+    let lost = |address: &Address| address.stands_for(interface, Some(private));
+    for address in region.addresses.select_mut(lost) {
+        address.association = None;
     }
 }
 
@@ -189,10 +201,9 @@ pub(crate) fn forget_private(region: &mut Region, interface: &str, private: Ipv4
 /// move a secondary private IP address to another network interface, any Elastic IP address that is
 /// associated with the IP address is also moved", AssignPrivateIpAddresses).
 pub(crate) fn follow_private(region: &mut Region, private: Ipv4Addr, from: &str, to: &str) {
-    let associations = region.addresses.values_mut().filter_map(|a| a.association.as_mut());
-    associations
-        .filter(|of| of.interface == from && of.private == private)
-        .for_each(|of| to.clone_into(&mut of.interface));
+    let moves = |address: &Address| address.stands_for(from, Some(private));
+    let moving = region.addresses.select_mut(moves).filter_map(|a| a.association.as_mut());
+    moving.for_each(|of| to.clone_into(&mut of.interface));
 }
 
 /// AllocateAddress.

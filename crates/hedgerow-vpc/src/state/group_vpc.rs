@@ -96,11 +96,10 @@ pub(crate) fn disassociate(
 /// Ends the associations with a VPC that goes.
 pub(crate) fn forget_vpc(cx: &mut Context<'_>, vpc: &str) {
     let key = cx.region.vpcs[vpc].key;
-    for group in cx.region.groups.values_mut() {
-        if group.shared.remove(vpc) {
-            let group = group.id.as_str().into();
-            cx.effects.push(Effect::RemoveGroup { vpc: key, group });
-        }
+    for group in cx.region.groups.select_mut(|group| group.shared.contains(vpc)) {
+        group.shared.remove(vpc);
+        let group = group.id.as_str().into();
+        cx.effects.push(Effect::RemoveGroup { vpc: key, group });
     }
 }
 

@@ -77,6 +77,7 @@ pub(crate) mod select;
 pub(crate) mod subnet;
 pub(crate) mod subnet_attribute;
 pub(crate) mod subnet_ipv6;
+pub(crate) mod table;
 pub(crate) mod tags;
 pub(crate) mod timeouts;
 pub(crate) mod tokens;
@@ -118,8 +119,9 @@ pub struct State {
     recorder: Recorder,
 }
 
-/// All records at an earlier moment, without answers to client tokens.
-pub(crate) struct Checkpoint(BTreeMap<String, Region>);
+/// An earlier moment, to go back to.
+#[derive(Debug)]
+pub struct Checkpoint(BTreeMap<String, region::Mark>);
 
 /// What a handler works on.
 pub(crate) struct Context<'a> {
@@ -225,27 +227,26 @@ impl State {
         self.recorder.take()
     }
 
-    /// The records, to go back to with [`Self::restore`]. Answers to client tokens are not among
-    /// them: there may be many, and [`Self::forget`] takes one back.
-    pub(crate) fn checkpoint(&mut self) -> Checkpoint {
-        let regions = self.regions.iter_mut().map(|(name, region)| {
-            let tokens = std::mem::take(&mut region.tokens);
-            let copy = region.clone();
-            region.tokens = tokens;
-            (name.clone(), copy)
-        });
-        Checkpoint(regions.collect())
+    /// A moment to go back to with [`Self::restore`], until [`Self::commit`] or the next one. Answers to
+    /// client tokens stay: `forget` takes one back.
+    pub fn checkpoint(&mut self) -> Checkpoint {
+        let mark = |(name, region): (&String, &mut Region)| (name.clone(), region.checkpoint());
+        Checkpoint(self.regions.iter_mut().map(mark).collect())
     }
 
-    /// Goes back to the records of a checkpoint. Identifiers and keys that were handed out since are
-    /// not used again.
-    pub(crate) fn restore(&mut self, checkpoint: Checkpoint) {
-        let mut now = std::mem::replace(&mut self.regions, checkpoint.0);
-        for (name, region) in &mut self.regions {
-            if let Some(now) = now.get_mut(name) {
-                region.tokens = std::mem::take(&mut now.tokens);
+    /// Goes back to a checkpoint. Identifiers and keys that were handed out since are not used again.
+    pub fn restore(&mut self, checkpoint: Checkpoint) {
+        self.regions.retain(|name, _| checkpoint.0.contains_key(name));
+        for (name, mark) in checkpoint.0 {
+            if let Some(region) = self.regions.get_mut(&name) {
+                region.restore(mark);
             }
         }
+    }
+
+    /// What was done since the checkpoint holds.
+    pub fn commit(&mut self) {
+        self.regions.values_mut().for_each(Region::commit);
     }
 
     /// The opened region of this name.

@@ -137,7 +137,8 @@ pub(crate) fn adopt_subnet(cx: &mut Context<'_>, vpc: &str, subnet: &str) {
 
 /// Ends the association of a subnet that goes.
 pub(crate) fn forget_subnet(region: &mut Region, subnet: &str) {
-    for acl in region.network_acls.values_mut() {
+    let has = |acl: &NetworkAcl| acl.associations.values().any(|of| of == subnet);
+    for acl in region.network_acls.select_mut(has) {
         acl.associations.retain(|_, of| of != subnet);
     }
 }

@@ -191,8 +191,8 @@ pub(crate) struct PutStatus {
 }
 
 pub(crate) fn put_status(cx: &mut Context<'_>, request: PutStatus) -> Result<Nothing, Ec2Error> {
-    let mut databases = cx.region.databases.values_mut();
-    if let Some(database) = databases.find(|database| database.resource == request.instance) {
+    let named = |database: &Database| database.resource == request.instance;
+    for database in cx.region.databases.select_mut(named) {
         database.status = request.status;
     }
     Ok(Nothing {})

@@ -210,7 +210,9 @@ pub(crate) fn create(
     let groups = groups(cx.region, cx.quotas, &group.vpc, &request.vpc_security_group_ids.list)?;
     let (subnet, subnet_group) = (subnet.id.clone(), group.name.clone());
     // The default one is made on first use.
-    cx.region.subnet_groups.entry(subnet_group.clone()).or_insert(group);
+    if !cx.region.subnet_groups.contains_key(&subnet_group) {
+        cx.region.subnet_groups.insert(subnet_group.clone(), group);
+    }
     let new = NewInterface {
         description: "RDSNetworkInterface".to_owned(),
         requester: Some("amazon-rds".to_owned()),

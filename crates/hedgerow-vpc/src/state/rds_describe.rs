@@ -183,7 +183,7 @@ pub(crate) fn describe(
         find(region, id)?;
     }
     let mut wanted = BTreeMap::new();
-    for (id, database) in &region.databases {
+    for (id, database) in region.databases.iter() {
         let named = request.id.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(id));
         let mut all = named;
         for filter in &request.filters.list {

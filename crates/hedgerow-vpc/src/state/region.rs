@@ -22,6 +22,7 @@ use super::rds_subnet_group::SubnetGroup;
 use super::role_keys::RoleKeys;
 use super::route_table::RouteTable;
 use super::subnet::Subnet;
+use super::table::{Record, Revertible, Table, copied};
 use super::time::Timestamp;
 use super::tokens::Tokens;
 use super::vpc::Vpc;
@@ -31,57 +32,86 @@ use crate::api::error::Ec2Error;
 /// How long a terminated instance stays visible ("usually … within an hour", EC2 User Guide).
 const TERMINATED_VISIBLE_SECONDS: u64 = 3_600;
 
-/// One region's records; every map is by id.
+/// One region's records; every table is by id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     pub(crate) name: String,
-    pub(crate) vpcs: BTreeMap<String, Vpc>,
-    pub(crate) subnets: BTreeMap<String, Subnet>,
-    pub(crate) route_tables: BTreeMap<String, RouteTable>,
-    pub(crate) network_acls: BTreeMap<String, NetworkAcl>,
-    pub(crate) internet_gateways: BTreeMap<String, InternetGateway>,
-    pub(crate) egress_gateways: BTreeMap<String, EgressGateway>,
-    pub(crate) nat_gateways: BTreeMap<String, NatGateway>,
+    pub(crate) vpcs: Table<String, Vpc>,
+    pub(crate) subnets: Table<String, Subnet>,
+    pub(crate) route_tables: Table<String, RouteTable>,
+    pub(crate) network_acls: Table<String, NetworkAcl>,
+    pub(crate) internet_gateways: Table<String, InternetGateway>,
+    pub(crate) egress_gateways: Table<String, EgressGateway>,
+    pub(crate) nat_gateways: Table<String, NatGateway>,
     /// Elastic addresses, by allocation id.
-    pub(crate) addresses: BTreeMap<String, Address>,
+    pub(crate) addresses: Table<String, Address>,
     /// Interface id to the public address of its launch; `None` while the instance is stopped.
-    pub(crate) launch_addresses: BTreeMap<String, Option<Ipv4Addr>>,
+    pub(crate) launch_addresses: Table<String, Option<Ipv4Addr>>,
     /// Where the search for a free public address goes on.
     pub(crate) public_cursor: u32,
     /// Where the search for a free IPv6 block goes on.
     #[serde(default)]
     pub(crate) ipv6_cursor: u32,
-    pub(crate) groups: BTreeMap<String, SecurityGroup>,
+    pub(crate) groups: Table<String, SecurityGroup>,
     /// Prefix lists, those of AWS too.
-    pub(crate) prefix_lists: BTreeMap<String, PrefixList>,
-    pub(crate) interfaces: BTreeMap<String, Interface>,
-    pub(crate) instances: BTreeMap<String, Instance>,
+    pub(crate) prefix_lists: Table<String, PrefixList>,
+    pub(crate) interfaces: Table<String, Interface>,
+    pub(crate) instances: Table<String, Instance>,
     /// What launches say of metadata where they say nothing.
     #[serde(default)]
     pub(crate) metadata_defaults: MetadataDefaults,
-    pub(crate) permissions: BTreeMap<String, Permission>,
+    pub(crate) permissions: Table<String, Permission>,
     /// Attachment id to interface id.
-    pub(crate) attachments: BTreeMap<String, String>,
+    pub(crate) attachments: Table<String, String>,
     /// Attachment id to the instant at which it is no longer `attaching`.
     #[serde(default)]
-    pub(crate) attaching: BTreeMap<String, Timestamp>,
+    pub(crate) attaching: Table<String, Timestamp>,
     /// Trunk association id to the branch's interface id.
-    pub(crate) associations: BTreeMap<String, String>,
+    pub(crate) associations: Table<String, String>,
     /// RDS databases by name.
-    pub(crate) databases: BTreeMap<String, Database>,
+    pub(crate) databases: Table<String, Database>,
     /// RDS subnet groups by name.
-    pub(crate) subnet_groups: BTreeMap<String, SubnetGroup>,
+    pub(crate) subnet_groups: Table<String, SubnetGroup>,
     /// EKS clusters by name.
-    pub(crate) clusters: BTreeMap<String, Cluster>,
+    pub(crate) clusters: Table<String, Cluster>,
     /// Keys that instances got for their roles.
     #[serde(default)]
     pub(crate) role_keys: RoleKeys,
-    pub(crate) flow_logs: BTreeMap<String, FlowLog>,
+    pub(crate) flow_logs: Table<String, FlowLog>,
     /// Private DNS zones by name.
-    pub(crate) zones: BTreeMap<String, Zone>,
+    pub(crate) zones: Table<String, Zone>,
     /// Resource id to its tags.
-    pub(crate) tags: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) tags: Table<String, BTreeMap<String, String>>,
     pub(crate) tokens: Tokens,
+}
+
+copied!(
+    Vpc,
+    RouteTable,
+    NetworkAcl,
+    InternetGateway,
+    EgressGateway,
+    NatGateway,
+    Address,
+    SecurityGroup,
+    PrefixList,
+    Interface,
+    Instance,
+    Permission,
+    Timestamp,
+    Database,
+    SubnetGroup,
+    Cluster,
+    FlowLog,
+    Zone,
+);
+
+/// What a region has beside records, and answers to client tokens, at an earlier moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    public_cursor: u32,
+    ipv6_cursor: u32,
+    metadata_defaults: MetadataDefaults,
 }
 
 /// A kind of record that has an id.
@@ -108,8 +138,8 @@ pub(crate) fn find<'r, R: Resource>(
 }
 
 /// The record with this id, to change.
-pub(crate) fn find_mut<'r, R: Resource>(
-    records: &'r mut BTreeMap<String, R>,
+pub(crate) fn find_mut<'r, R: Resource + Record>(
+    records: &'r mut Table<String, R>,
     id: &str,
 ) -> Result<&'r mut R, Ec2Error> {
     records.get_mut(id).ok_or_else(|| not_found::<R>(id))
@@ -120,33 +150,33 @@ impl Region {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            vpcs: BTreeMap::new(),
-            subnets: BTreeMap::new(),
-            route_tables: BTreeMap::new(),
-            network_acls: BTreeMap::new(),
-            internet_gateways: BTreeMap::new(),
-            egress_gateways: BTreeMap::new(),
-            nat_gateways: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            launch_addresses: BTreeMap::new(),
+            vpcs: Table::default(),
+            subnets: Table::default(),
+            route_tables: Table::default(),
+            network_acls: Table::default(),
+            internet_gateways: Table::default(),
+            egress_gateways: Table::default(),
+            nat_gateways: Table::default(),
+            addresses: Table::default(),
+            launch_addresses: Table::default(),
             public_cursor: 0,
             ipv6_cursor: 0,
-            groups: BTreeMap::new(),
-            prefix_lists: prefix_list_owned::lists(name),
-            interfaces: BTreeMap::new(),
-            instances: BTreeMap::new(),
+            groups: Table::default(),
+            prefix_lists: prefix_list_owned::lists(name).into(),
+            interfaces: Table::default(),
+            instances: Table::default(),
             metadata_defaults: MetadataDefaults::default(),
-            permissions: BTreeMap::new(),
-            attachments: BTreeMap::new(),
-            attaching: BTreeMap::new(),
-            associations: BTreeMap::new(),
-            databases: BTreeMap::new(),
-            subnet_groups: BTreeMap::new(),
-            clusters: BTreeMap::new(),
+            permissions: Table::default(),
+            attachments: Table::default(),
+            attaching: Table::default(),
+            associations: Table::default(),
+            databases: Table::default(),
+            subnet_groups: Table::default(),
+            clusters: Table::default(),
             role_keys: RoleKeys::default(),
-            flow_logs: BTreeMap::new(),
-            zones: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            flow_logs: Table::default(),
+            zones: Table::default(),
+            tags: Table::default(),
             tokens: Tokens::default(),
         }
     }
@@ -154,6 +184,92 @@ impl Region {
     /// The region's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// All records.
+    fn tables(&mut self) -> [&mut dyn Revertible; 24] {
+        let Self {
+            name: _,
+            vpcs,
+            subnets,
+            route_tables,
+            network_acls,
+            internet_gateways,
+            egress_gateways,
+            nat_gateways,
+            addresses,
+            launch_addresses,
+            public_cursor: _,
+            ipv6_cursor: _,
+            groups,
+            prefix_lists,
+            interfaces,
+            instances,
+            metadata_defaults: _,
+            permissions,
+            attachments,
+            attaching,
+            associations,
+            databases,
+            subnet_groups,
+            clusters,
+            role_keys,
+            flow_logs,
+            zones,
+            tags,
+            tokens: _,
+        } = self;
+        [
+            vpcs,
+            subnets,
+            route_tables,
+            network_acls,
+            internet_gateways,
+            egress_gateways,
+            nat_gateways,
+            addresses,
+            launch_addresses,
+            groups,
+            prefix_lists,
+            interfaces,
+            instances,
+            permissions,
+            attachments,
+            attaching,
+            associations,
+            databases,
+            subnet_groups,
+            clusters,
+            &mut role_keys.0,
+            flow_logs,
+            zones,
+            tags,
+        ]
+    }
+
+    /// From here on, what is done can be taken back.
+    pub(super) fn checkpoint(&mut self) -> Mark {
+        self.tables().into_iter().for_each(Revertible::mark);
+        Mark {
+            public_cursor: self.public_cursor,
+            ipv6_cursor: self.ipv6_cursor,
+            metadata_defaults: self.metadata_defaults.clone(),
+        }
+    }
+
+    /// Goes back to the mark.
+    pub(super) fn restore(&mut self, mark: Mark) {
+        self.tables().into_iter().for_each(Revertible::go_back);
+        Mark {
+            public_cursor: self.public_cursor,
+            ipv6_cursor: self.ipv6_cursor,
+            metadata_defaults: self.metadata_defaults,
+        } = mark;
+    }
+
+    /// What was done since the mark holds.
+    pub(super) fn commit(&mut self) {
+        self.tables().into_iter().for_each(Revertible::commit);
     }
 
     /// The default VPC, unless it was deleted.

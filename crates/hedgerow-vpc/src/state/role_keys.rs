@@ -1,8 +1,6 @@
 //! Temporary keys of instances' roles: the metadata service gives them out, and every API knows whose
 //! they are ([`super::principal`]).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -10,6 +8,7 @@ use super::instance::Instance;
 use super::principal::TEMPORARY;
 use super::rds_subnet_group::Nothing;
 use super::region::find;
+use super::table::{Table, copied};
 use super::time::Timestamp;
 use crate::api::error::Ec2Error;
 
@@ -39,7 +38,9 @@ pub(crate) struct Issued {
 
 /// All keys of a region, by access key id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RoleKeys(BTreeMap<String, Issued>);
+pub(crate) struct RoleKeys(pub(super) Table<String, Issued>);
+
+copied!(Issued);
 
 impl RoleKeys {
     /// These keys, also if they ended not long ago.

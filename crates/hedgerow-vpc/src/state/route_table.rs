@@ -331,7 +331,9 @@ fn leave(cx: &mut Context<'_>, table: &str, association: &str) {
 
 /// Ends the association of a subnet that goes.
 pub(crate) fn forget_subnet(region: &mut Region, subnet: &str) {
-    for table in region.route_tables.values_mut() {
+    let has =
+        |table: &RouteTable| table.associations.values().any(|of| of.as_deref() == Some(subnet));
+    for table in region.route_tables.select_mut(has) {
         table.associations.retain(|_, of| of.as_deref() != Some(subnet));
     }
 }

@@ -1,6 +1,6 @@
 //! Subnets, and the addresses in them.
 
-use std::collections::BTreeMap;
+use std::mem;
 use std::net::Ipv4Addr;
 
 use hedgerow_core::sg::Ipv4Prefix;
@@ -11,6 +11,7 @@ use super::region::{Resource, find};
 use super::select::{Field, describe_request, select};
 use super::subnet_attribute::{LaunchNames, LaunchNamesItem};
 use super::subnet_ipv6::{self, SubnetIpv6, SubnetIpv6Item};
+use super::table::{Record, Revertible, Table};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::unsupported::{Given, refuse};
 use super::vpc::parse_block;
@@ -34,7 +35,7 @@ pub struct Subnet {
     pub(crate) default_for_zone: bool,
     pub(crate) public_on_launch: bool,
     /// Address to the interface that has it.
-    pub(crate) taken: BTreeMap<Ipv4Addr, String>,
+    pub(crate) taken: Table<Ipv4Addr, String>,
     /// Where the search for a free address goes on, so that an address rests before it comes back.
     cursor: u32,
     /// Set while it has an IPv6 block.
@@ -54,6 +55,35 @@ impl Resource for Subnet {
 
     fn id(&self) -> &str {
         &self.id
+    }
+}
+
+impl Record for Subnet {
+    fn keep(&mut self) -> Self {
+        let (taken, mut ipv6) = (mem::take(&mut self.taken), self.ipv6.take());
+        let kept = Self { ipv6: ipv6.as_mut().map(Record::keep), ..self.clone() };
+        (self.taken, self.ipv6) = (taken, ipv6);
+        self.taken.mark();
+        kept
+    }
+
+    fn go_back(&mut self, mut kept: Self) {
+        self.taken.go_back();
+        kept.taken = mem::take(&mut self.taken);
+        kept.ipv6 = match (self.ipv6.take(), kept.ipv6) {
+            (Some(mut ipv6), Some(before)) => {
+                ipv6.go_back(before);
+                Some(ipv6)
+            }
+            // A block that went since was nobody's: the copy is the whole of it.
+            (_, before) => before,
+        };
+        *self = kept;
+    }
+
+    fn commit(&mut self) {
+        self.taken.commit();
+        self.ipv6.iter_mut().for_each(Record::commit);
     }
 }
 
@@ -301,7 +331,7 @@ pub(crate) fn make(
         zone,
         default_for_zone,
         public_on_launch: default_for_zone,
-        taken: BTreeMap::new(),
+        taken: Table::default(),
         cursor: 0,
         ipv6: None,
         ipv6_on_creation: false,

@@ -1,6 +1,6 @@
 //! A subnet's IPv6 block, and the addresses and /80 prefixes in it.
 
-use std::collections::BTreeMap;
+use std::mem;
 use std::net::Ipv6Addr;
 
 use hedgerow_core::sg::Ipv6Prefix;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::region::find;
 use super::subnet::Subnet;
+use super::table::{Record, Revertible, Table};
 use super::unsupported::{Given, refuse};
 use super::vpc::{BlockState, Vpc};
 use super::{Context, Region};
@@ -26,9 +27,9 @@ pub(crate) struct SubnetIpv6 {
     pub association: String,
     pub block: Ipv6Prefix,
     /// Address to the interface that has it.
-    taken: BTreeMap<Ipv6Addr, String>,
+    taken: Table<Ipv6Addr, String>,
     /// First address of a delegated prefix to the interface that has it.
-    delegated: BTreeMap<Ipv6Addr, String>,
+    delegated: Table<Ipv6Addr, String>,
     /// Where the search for a free address goes on, so that an address rests before it comes back.
     cursor: u64,
     /// The same for prefixes.
@@ -41,6 +42,29 @@ fn refused(message: impl Into<String>) -> Ec2Error {
 
 fn in_use(what: impl std::fmt::Display) -> Ec2Error {
     Ec2Error::new("InvalidIPAddress.InUse", format!("Address {what} is in use."))
+}
+
+impl Record for SubnetIpv6 {
+    fn keep(&mut self) -> Self {
+        let (taken, delegated) = (mem::take(&mut self.taken), mem::take(&mut self.delegated));
+        let kept = self.clone();
+        (self.taken, self.delegated) = (taken, delegated);
+        self.taken.mark();
+        self.delegated.mark();
+        kept
+    }
+
+    fn go_back(&mut self, kept: Self) {
+        self.taken.go_back();
+        self.delegated.go_back();
+        let (taken, delegated) = (mem::take(&mut self.taken), mem::take(&mut self.delegated));
+        *self = Self { taken, delegated, ..kept };
+    }
+
+    fn commit(&mut self) {
+        self.taken.commit();
+        self.delegated.commit();
+    }
 }
 
 impl SubnetIpv6 {

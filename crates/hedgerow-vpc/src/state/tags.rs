@@ -176,7 +176,10 @@ pub(crate) fn create(cx: &mut Context<'_>, request: CreateTags) -> Result<Done, 
         check_count(present.map_or(0, BTreeMap::len) + new)?;
     }
     for id in request.resources {
-        let tags = cx.region.tags.entry(id).or_default();
+        if !cx.region.tags.contains_key(&id) {
+            cx.region.tags.insert(id.clone(), TagMap::new());
+        }
+        let tags = cx.region.tags.get_mut(&id).expect("it has some");
         for tag in &request.tags {
             tags.insert(tag.key.clone(), tag.value.clone().unwrap_or_default());
         }
@@ -266,7 +269,7 @@ pub(crate) fn describe(cx: &mut Context<'_>, request: DescribeTags) -> Result<Ta
         }
     }
     let mut all = Vec::new();
-    for (id, tags) in &region.tags {
+    for (id, tags) in region.tags.iter() {
         let Ok(kind) = region.kind(id) else { continue };
         for (key, value) in tags {
             let tag = TagDescription {

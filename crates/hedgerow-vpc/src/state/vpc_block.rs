@@ -151,7 +151,7 @@ fn check_routes(region: &Region, vpc: &str, block: Ipv4Prefix) -> Result<(), Ec2
 /// Changes the routes of all of the VPC's tables and tells the fabric.
 fn change_tables(cx: &mut Context<'_>, vpc: &str, change: impl Fn(&mut Vec<Route>)) {
     let mut touched = Vec::new();
-    for table in cx.region.route_tables.values_mut().filter(|table| table.vpc == vpc) {
+    for table in cx.region.route_tables.select_mut(|table| table.vpc == vpc) {
         change(&mut table.routes);
         touched.push(table.id.clone());
     }

@@ -1,4 +1,5 @@
-//! Random requests on one state: nothing panics, and what is refused changes nothing.
+//! Random requests on one state: nothing panics, what is refused changes nothing, and what is done can
+//! be taken back.
 
 use hedgerow_vpc::api::{ACTIONS, answer};
 use hedgerow_vpc::state::time::Timestamp;
@@ -222,7 +223,13 @@ impl Walk {
         let filled: Vec<String> = parts.iter().map(|p| self.fill(p, &mut choice)).collect();
         let body = filled.join("&");
         let before = self.state.clone();
+        let checkpoint = self.state.checkpoint();
         let outcome = answer(&mut self.state, "us-west-2", body.as_bytes(), Timestamp(now));
+        let mut after = self.state.clone();
+        self.state.restore(checkpoint);
+        assert!(same_records(&before, &self.state), "{body}: it was not taken back");
+        after.commit();
+        self.state = after;
         match outcome.result {
             Ok(xml) => self.ids.extend(ids(&xml)),
             Err(error) => {
@@ -232,6 +239,19 @@ impl Walk {
             }
         }
     }
+}
+
+/// Whether the records are the same. Answers to client tokens may differ.
+fn same_records(one: &State, other: &State) -> bool {
+    let records = |state: &State| -> Vec<serde_json::Value> {
+        let region = |region| serde_json::to_value(region).expect("JSON");
+        let mut regions: Vec<serde_json::Value> = state.regions().map(region).collect();
+        for region in &mut regions {
+            region["tokens"].take();
+        }
+        regions
+    };
+    one.regions().eq(other.regions()) || records(one) == records(other)
 }
 
 /// Everything in the text that looks like `kind-0123456789abcdef0`.
