@@ -105,7 +105,7 @@ pub(super) fn json(record: &FlowRecord) -> String {
         |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
     let has_ports = matches!(record.protocol, sg::TCP | sg::UDP);
     let [kind, code] = record.destination_port.to_be_bytes();
-    let is_icmp = record.protocol == sg::ICMP;
+    let is_icmp = matches!(record.protocol, sg::ICMP | sg::ICMPV6);
     let object = Json {
         start: seconds(record.start),
         end: seconds(record.end),

@@ -385,7 +385,8 @@ mod tests {
             sums.add(&state, &count(&eni, second, reason));
         }
         // At the sender's gate, which is not the interface's.
-        sums.add(&state, &count(&eni, 11, Reason::EgressGroups));
+        let from = Some("eni-1".to_owned());
+        sums.add(&state, &FlowCount { from, ..count(&eni, 11, Reason::EgressGroups) });
         assert_eq!(lines(&mut sums, &state, 59), Vec::<String>::new());
         let start = NOW + 3;
         let want = format!(
@@ -428,7 +429,15 @@ mod tests {
             ..outward.clone()
         };
         let refused = FlowCount { reason: Reason::IngressGroups, ..inward.clone() };
-        for count in [&inward, &outward, &more, &outside, &refused] {
+        let [near, far] = ["3fff:20:0:100::4", "2001:db8::9"].map(|ip| ip.parse().expect("IPv6"));
+        let outside6 = FlowCount { source: near, destination: far, ..outside.clone() };
+        let unasked = FlowCount {
+            source: far,
+            destination: near,
+            reason: Reason::EgressOnly,
+            ..inward.clone()
+        };
+        for count in [&inward, &outward, &more, &outside, &refused, &outside6, &unasked] {
             sums.add(&state, count);
         }
         let begun = sums.finish(&state);
@@ -439,6 +448,8 @@ mod tests {
                 "10.0.0.1 10.0.0.2 2 2 ingress - IPv4 REJECT ingress_groups -",
                 "10.0.0.2 10.0.0.1 2 18 egress 1 IPv4 ACCEPT - -",
                 "10.0.0.2 203.0.113.9 2 18 egress 8 IPv4 ACCEPT - -",
+                "2001:db8::9 3fff:20:0:100::4 2 2 ingress - IPv6 REJECT egress_only -",
+                "3fff:20:0:100::4 2001:db8::9 2 18 egress 8 IPv6 ACCEPT - -",
             ]
         );
         assert_eq!(written(sums.finish(&state)), Vec::<String>::new(), "each packet is told once");

@@ -24,14 +24,16 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// The gates at which `event` makes a record. An accepted flow passed both, of which what stands
-    /// for an internet gateway has no log.
+    /// The gates at which `event` makes a record. What stands for an internet gateway has no log.
     pub(super) fn gates(event: &Event) -> &'static [Direction] {
         let outside = |key: Option<u32>| key.is_some_and(gateways::is_gateway);
         match event.reason {
             Reason::Allowed if outside(event.from) => &[Direction::Ingress],
             Reason::Allowed if outside(event.to) => &[Direction::Egress],
-            reason => gates(reason),
+            reason => {
+                let unsent = event.from.is_none() || outside(event.from);
+                gates(reason, unsent && event.to.is_some())
+            }
         }
     }
 
@@ -170,5 +172,11 @@ mod tests {
         assert_eq!(Log::gates(&event(1, Reason::Allowed)), both);
         assert_eq!(Log::gates(&event(1, Reason::IngressGroups)), [Direction::Ingress]);
         assert_eq!(Log::gates(&event(1, Reason::SourceMac)), [Direction::Egress]);
+        for from in [None, Some(gateways::internet_key(1))] {
+            let from_outside = Event { from, ..event(1, Reason::EgressOnly) };
+            assert_eq!(Log::gates(&from_outside), [Direction::Ingress]);
+            let nobodys = Event { to: None, ..from_outside };
+            assert_eq!(Log::gates(&nobodys), [Direction::Egress]);
+        }
     }
 }

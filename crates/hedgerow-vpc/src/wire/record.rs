@@ -102,7 +102,8 @@ impl FlowCount {
             };
             interface.as_deref().map(|id| (id, *direction))
         };
-        gates(self.reason).iter().filter_map(gate)
+        let from_outside = self.from.is_none() && self.to.is_some();
+        gates(self.reason, from_outside).iter().filter_map(gate)
     }
 }
 
@@ -115,13 +116,15 @@ pub struct FlowCounts {
     pub missed: u64,
 }
 
-/// The gates at which a verdict is logged: what passed, passed both.
-pub(super) fn gates(reason: Reason) -> &'static [Direction] {
+/// The gates at which a verdict is logged: what passed, passed both; of what came from outside to an
+/// interface, that one's.
+pub(super) fn gates(reason: Reason, from_outside: bool) -> &'static [Direction] {
     match reason {
         Reason::Allowed => &[Direction::Egress, Direction::Ingress],
         Reason::IngressGroups | Reason::NetworkAclIngress | Reason::DestinationAddress => {
             &[Direction::Ingress]
         }
+        _ if from_outside => &[Direction::Ingress],
         _ => &[Direction::Egress],
     }
 }
