@@ -5,6 +5,8 @@
  *  2. nothing is attached at the port                            unknown_port
  *     it is the port to the Internet, and the public destination
  *     is nobody's                                                unknown_public_address
+ *     … of IPv6, and the receiver's routes do not lead back by a
+ *     gateway                                                    no_route, blackhole
  *  3. no branch has the tag, or the port is no trunk             unknown_vlan
  *  4. the source MAC is not the interface's                      source_mac
  *  5. ARP: answered here or dropped in silence, never forwarded
@@ -20,6 +22,7 @@
  *     it is an internet gateway, the sender without public address no_public_address
  * 13. it checks destinations and does not have this one          destination_address
  * 14. a later fragment: as the first one, if that passed         fragment
+ *     from an egress-only gateway, and the flow is not tracked   egress_only
  * 15. the sender's groups, outwards; not if the flow is tracked  egress_groups
  * 16. the sender's network ACL, if the packet leaves the subnet  network_acl_egress
  * 17. the receiver's network ACL, if it enters one               network_acl_ingress
@@ -219,6 +222,8 @@ static __always_inline __u32 hr_judge_new(struct __sk_buff *skb, struct hr_passa
 {
 	__u32 reason;
 
+	if (six && from->kind == HR_KIND_EGRESS)
+		return HR_EGRESS_ONLY;
 	if (!hr_gate_out(x, six, from, to))
 		return HR_EGRESS_GROUPS;
 	reason = hr_route_edges(&x->packet, six, from, to);
@@ -411,6 +416,8 @@ static __always_inline __u32 hr_ends_v6(struct hr_passage *x, struct hr_six *six
 	x->owners[0] = hr_address_owner_v6(six, x->vpc, six->ip.source, &x->since[0]);
 	if ((from->check && x->owners[0] != x->from) || hr_forward_is_local(six->ip.source))
 		return HR_SOURCE_ADDRESS;
+	if (hr_gateway_is(from) && x->owners[0])
+		return HR_SOURCE_ADDRESS;
 	if (hr_forward_is_local(six->ip.destination))
 		return HR_NO_ROUTE;
 	x->owners[1] = hr_address_owner_v6(six, x->vpc, six->ip.destination, &x->since[1]);
@@ -444,15 +451,15 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 	if (reason)
 		return reason;
 	to = hr_interface_at(x->to, &x->slots[1]);
-	if (!to || (six && to->kind == HR_KIND_INTERNET))
+	if (!to)
 		return HR_NO_ROUTE;
 	if (!to->ifindex)
 		return HR_PEER_DOWN;
 	if (to->check && x->owners[1] != x->to)
 		return HR_DESTINATION_ADDRESS;
-	if (to->kind == HR_KIND_INTERNET) {
-		public = hr_gateway_public(x->vpc, p->source);
-		if (!public)
+	if (hr_gateway_is(to)) {
+		public = six ? 0 : hr_gateway_public(x->vpc, p->source);
+		if (six ? !x->owners[0] : !public)
 			return HR_NO_PUBLIC_ADDRESS;
 	}
 	reason = six ? hr_judge_v6(skb, x, flow, from, to) : hr_judge_v4(skb, x, flow, from, to);
@@ -460,7 +467,8 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 		return reason;
 	big = hr_mtu_exceeded(skb, p, to);
 	if (big && (six || !hr_slice_may(skb, p))) {
-		x->action = six ? TC_ACT_SHOT : hr_mtu_tell(skb, p, from, to);
+		x->action = six ? hr_mtu_tell_v6(skb, p, from, to->mtu)
+				: hr_mtu_tell(skb, p, from, to);
 		return HR_PACKET_TOO_BIG;
 	}
 	if (from->logged | to->logged)
@@ -472,23 +480,34 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 	return HR_ALLOWED;
 }
 
-/* Which interface sent the frame: what is plugged in at the port, or a branch on it, or the gateway
- * by which a packet comes in. */
-static __always_inline __u32 hr_sender(struct __sk_buff *skb, struct hr_passage *x,
-				       const struct hr_port *port,
-				       const struct hr_interface **from)
+/* The gateway by which a packet comes in. */
+static __always_inline __u32 hr_sender_outside(struct __sk_buff *skb, struct hr_passage *x,
+					       struct hr_six *six,
+					       const struct hr_interface **from)
 {
 	__u32 reason;
 
-	if (port->interface == HR_PORT_INTERNET) {
-		if (x->packet.ethertype != ETH_P_IP)
-			return HR_UNSUPPORTED_PROTOCOL;
-		reason = x->parsed ? x->parsed : hr_gateway_in(skb, x);
-		if (reason)
-			return reason;
-		*from = hr_interface_at(x->from, &x->slots[0]);
-		return *from ? HR_ALLOWED : HR_UNKNOWN_PUBLIC_ADDRESS;
-	}
+	if (!six && x->packet.ethertype != ETH_P_IP)
+		return HR_UNSUPPORTED_PROTOCOL;
+	reason = x->parsed;
+	if (!reason)
+		reason = six ? hr_gateway_in_v6(x, six) : hr_gateway_in(skb, x);
+	if (reason)
+		return reason;
+	*from = hr_interface_at(x->from, &x->slots[0]);
+	if (!*from)
+		return six ? HR_NO_ROUTE : HR_UNKNOWN_PUBLIC_ADDRESS;
+	return !six || hr_gateway_is(*from) ? HR_ALLOWED : HR_NO_ROUTE;
+}
+
+/* Which interface sent the frame: what is plugged in at the port, or a branch on it, or the gateway
+ * by which a packet comes in. */
+static __always_inline __u32 hr_sender(struct __sk_buff *skb, struct hr_passage *x,
+				       struct hr_six *six, const struct hr_port *port,
+				       const struct hr_interface **from)
+{
+	if (port->interface == HR_PORT_INTERNET)
+		return hr_sender_outside(skb, x, six, from);
 	/* A frame without a sender is put down to the port's interface. */
 	x->from = port->interface;
 	*from = hr_forward_sender(skb, port, &x->packet, &x->slots[0]);
@@ -513,7 +532,7 @@ static __always_inline __u32 hr_packet_from(struct __sk_buff *skb, struct hr_pas
 		return HR_ALLOWED;
 	if (!port->interface)
 		return hr_from_service(skb, x, six);
-	reason = hr_sender(skb, x, port, &from);
+	reason = hr_sender(skb, x, six, port, &from);
 	if (reason)
 		return reason;
 	if (x->vpc != from->vpc) {
@@ -533,7 +552,7 @@ static __always_inline __u32 hr_frame_from(struct __sk_buff *skb, struct hr_pass
 
 	if (!port->interface)
 		return HR_UNSUPPORTED_PROTOCOL;
-	reason = hr_sender(skb, x, port, &from);
+	reason = hr_sender(skb, x, 0, port, &from);
 	if (reason)
 		return reason;
 	if (x->packet.ethertype != ETH_P_ARP)

@@ -18,6 +18,10 @@ pub type InterfaceKey = u32;
 pub const PUBLIC_ADDRESSES: Ipv4Prefix =
     Ipv4Prefix { address: Ipv4Addr::new(198, 18, 0, 0), len: 15 };
 
+/// Where VPCs get their IPv6 blocks from: RFC 9637's range for documentation, for the same reason.
+pub const PUBLIC_ADDRESSES_V6: Ipv6Prefix =
+    Ipv6Prefix { address: Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), len: 20 };
+
 /// A VPC as the fabric needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpcView {
@@ -27,6 +31,9 @@ pub struct VpcView {
     pub id: String,
     /// IPv4 blocks.
     pub blocks: Vec<Ipv4Prefix>,
+    /// IPv6 blocks, which are nobody else's.
+    #[serde(default)]
+    pub blocks_v6: Vec<Ipv6Prefix>,
 }
 
 impl VpcView {
@@ -72,7 +79,7 @@ pub enum RouteTarget {
     Local,
     /// This interface, whatever the destination address; it must not check destinations.
     Interface(InterfaceKey),
-    /// `igw-…`: the outside, for interfaces that have a public address.
+    /// `igw-…`: the outside, for interfaces that have a public address; those of IPv6 are.
     InternetGateway(String),
     /// The NAT gateway of this key ([`Effect::PutNatGateway`]).
     NatGateway(u32),
@@ -304,6 +311,20 @@ pub enum Effect {
     /// The internet gateway is no longer attached.
     RemoveInternetGateway {
         /// `igw-…`.
+        id: String,
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
+    },
+    /// The VPC has this egress-only internet gateway.
+    PutEgressGateway {
+        /// `eigw-…`.
+        id: String,
+        /// The VPC's [`VpcView::key`].
+        vpc: u32,
+    },
+    /// The egress-only internet gateway is gone.
+    RemoveEgressGateway {
+        /// `eigw-…`.
         id: String,
         /// The VPC's [`VpcView::key`].
         vpc: u32,

@@ -1,7 +1,9 @@
-/* Internet gateways exchange private and public addresses, one for one, at the border of the VPC.
+/* Internet gateways exchange private and public addresses, one for one, at the border of the VPC. Of
+ * IPv6 nothing is exchanged, and egress-only gateways let in what belongs to a flow that began inside.
  *
- * A VPC's gateway is an interface of kind HR_KIND_INTERNET. All of them are at one port, behind
- * which is the Internet; a packet from there finds its VPC by its public destination. */
+ * A VPC's gateway is an interface of kind HR_KIND_INTERNET, its egress-only ones are one of kind
+ * HR_KIND_EGRESS. All of them are at one port, behind which is the Internet; a packet from there
+ * finds its VPC by its public destination. */
 #pragma once
 
 /* The keys are repeated in the value: see hr_address. */
@@ -106,4 +108,31 @@ static __always_inline __u32 hr_gateway_in(struct __sk_buff *skb, struct hr_pass
 		return HR_MALFORMED;
 	p->destination = private;
 	return HR_ALLOWED;
+}
+
+static __always_inline int hr_gateway_is(const struct hr_interface *interface)
+{
+	return interface->kind >= HR_KIND_INTERNET;
+}
+
+/* The same for IPv6: which gateway is a matter of the receiver's routes. */
+static __always_inline __u32 hr_gateway_in_v6(struct hr_passage *x, struct hr_six *six)
+{
+	const struct hr_interface *to;
+	const __u32 *found;
+	__u32 since;
+
+	/* The link's own chatter. */
+	if (hr_neighbour_is(&x->packet))
+		return HR_UNSUPPORTED_PROTOCOL;
+	hr_prefix_key_fill(&six->prefix, 0, six->ip.destination);
+	found = bpf_map_lookup_elem(&publics_v6, &six->prefix);
+	if (!found)
+		return HR_UNKNOWN_PUBLIC_ADDRESS;
+	x->vpc = *found;
+	to = hr_interface_of(hr_address_owner_v6(six, x->vpc, six->ip.destination, &since));
+	if (!to)
+		return HR_UNKNOWN_PUBLIC_ADDRESS;
+	x->to = to->key;
+	return hr_route_back(to, six, &x->from);
 }

@@ -12,16 +12,6 @@ _Static_assert(sizeof(struct hr_icmp_head) == 28, "no padding");
 
 #define HR_ICMP_QUOTE 68 /* the longest IPv4 header and 8 bytes */
 
-/* One's complement sum of a checksum helper, folded and complemented. */
-static __always_inline __be16 hr_icmp_fold(__s64 sum)
-{
-	__u32 folded = sum;
-
-	folded = (folded & 0xffff) + (folded >> 16);
-	folded = (folded & 0xffff) + (folded >> 16);
-	return ~folded;
-}
-
 /* Whether an error may be sent about the packet (RFC 1122, 3.2.2). */
 static __always_inline int hr_icmp_may_answer(const struct hr_packet *p)
 {

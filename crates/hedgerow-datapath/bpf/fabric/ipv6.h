@@ -48,6 +48,15 @@ struct {
 	__type(value, __u32);
 } routes_v6 SEC(".maps");
 
+/* 0, block of a VPC → its key: all of its addresses are public. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, struct hr_prefix_key_v6);
+	__type(value, __u32);
+} publics_v6 SEC(".maps");
+
 /* As prefixes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -73,12 +82,18 @@ struct {
 	__type(value, __u32);
 } fragments_v6 SEC(".maps");
 
-/* An answer of the VPC's own: neighbour or router advertisement, behind its pseudo header. */
-struct hr_advertisement {
+/* What stands before a message of ICMPv6 when its checksum is taken (RFC 8200, 8.1). */
+struct hr_pseudo_v6 {
 	__be32 source[4];
 	__be32 destination[4];
 	__be32 length;
 	__be32 next;
+};
+_Static_assert(sizeof(struct hr_pseudo_v6) == 40, "no padding");
+
+/* An answer of the VPC's own: neighbour or router advertisement. */
+struct hr_advertisement {
+	struct hr_pseudo_v6 pseudo;
 	__u8 type;
 	__u8 code;
 	__be16 checksum;
@@ -116,4 +131,31 @@ static __always_inline void hr_prefix_key_fill(struct hr_prefix_key_v6 *key, __u
 	key->address[1] = address[1];
 	key->address[2] = address[2];
 	key->address[3] = address[3];
+}
+
+/* One's complement sum of a checksum helper, folded and complemented. */
+static __always_inline __be16 hr_icmp_fold(__s64 sum)
+{
+	__u32 folded = sum;
+
+	folded = (folded & 0xffff) + (folded >> 16);
+	folded = (folded & 0xffff) + (folded >> 16);
+	return ~folded;
+}
+
+/* Makes room in the frame for a message of ICMPv6 of that length, and writes the header before it. */
+static __always_inline int hr_ipv6_put(struct __sk_buff *skb, __u32 l3,
+				       const struct hr_pseudo_v6 *pseudo, __u32 length)
+{
+	struct hr_ipv6_header ip = { .version = 6 << 4,
+				     .length = bpf_htons(length),
+				     .next = IPPROTO_ICMPV6,
+				     .hop_limit = 255 };
+
+	__builtin_memcpy(ip.source, pseudo->source, sizeof(ip.source));
+	__builtin_memcpy(ip.destination, pseudo->destination, sizeof(ip.destination));
+	/* Also no longer to be segmented. */
+	if (bpf_skb_change_tail(skb, l3 + sizeof(ip) + length, 0) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
 }

@@ -60,6 +60,7 @@ _Static_assert(sizeof(struct hr_interface) == 60, "layout.rs");
 #define HR_KIND_INSTANCE 0
 #define HR_KIND_NAT 1	   /* a NAT gateway's: no groups */
 #define HR_KIND_INTERNET 2 /* stands for a VPC's internet gateway: no groups, at the shared port */
+#define HR_KIND_EGRESS 3   /* the same for its egress-only ones */
 
 #define HR_IDLE_TCP 0 /* established */
 #define HR_IDLE_UDP 1

@@ -88,32 +88,23 @@ static __always_inline int hr_neighbour_send(struct __sk_buff *skb, const struct
 					     const __u8 *mac)
 {
 	struct hr_advertisement *a = &six->advertisement;
-	const __u32 length = sizeof(*a) - 40;
-	struct hr_ipv6_header ip = {
-		.version = 6 << 4, .length = bpf_htons(length), .next = IPPROTO_ICMPV6, .hop_limit = 255
-	};
+	const __u32 length = sizeof(*a) - sizeof(a->pseudo);
 	const __be32 everybody[4] = { bpf_htonl(0xff020000), 0, 0, bpf_htonl(1) };
 	const __be32 nobody[4] = {};
-	__u64 sum;
 
 	/* Who has no address yet hears it with all others (RFC 4861, 7.2.4). */
-	__builtin_memcpy(a->destination, six->ip.source, sizeof(a->destination));
+	__builtin_memcpy(a->pseudo.destination, six->ip.source, sizeof(a->pseudo.destination));
 	if (hr_ipv6_equal(six->ip.source, nobody))
-		__builtin_memcpy(a->destination, everybody, sizeof(a->destination));
-	a->length = bpf_htonl(length);
-	a->next = bpf_htonl(IPPROTO_ICMPV6);
+		__builtin_memcpy(a->pseudo.destination, everybody, sizeof(a->pseudo.destination));
+	a->pseudo.length = bpf_htonl(length);
+	a->pseudo.next = bpf_htonl(IPPROTO_ICMPV6);
 	a->code = 0;
 	a->checksum = 0;
-	sum = bpf_csum_diff(0, 0, (__be32 *)a, sizeof(*a), 0);
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff);
-	a->checksum = ~(__u16)((sum & 0xffff) + (sum >> 16));
-	__builtin_memcpy(ip.source, a->source, sizeof(ip.source));
-	__builtin_memcpy(ip.destination, a->destination, sizeof(ip.destination));
-	if (bpf_skb_change_tail(skb, p->l3 + sizeof(ip) + length, 0) < 0)
+	a->checksum = hr_icmp_fold(bpf_csum_diff(0, 0, (__be32 *)a, sizeof(*a), 0));
+	if (hr_ipv6_put(skb, p->l3, &a->pseudo, length) < 0)
 		return TC_ACT_SHOT;
 	hr_forward_macs(skb, from->mac, mac);
-	if (bpf_skb_store_bytes(skb, p->l3, &ip, sizeof(ip), 0) < 0 ||
-	    bpf_skb_store_bytes(skb, p->l3 + sizeof(ip), &a->type, length, 0) < 0)
+	if (bpf_skb_store_bytes(skb, p->l3 + sizeof(struct hr_ipv6_header), &a->type, length, 0) < 0)
 		return TC_ACT_SHOT;
 	return hr_forward_deliver(skb, skb->ifindex);
 }
@@ -142,7 +133,7 @@ static __always_inline int hr_neighbour_reply(struct __sk_buff *skb, const struc
 	body->option_length = 1;
 	__builtin_memcpy(body->mac, mac, 6);
 	six->advertisement.type = HR_ND_ADVERTISEMENT;
-	__builtin_memcpy(six->advertisement.source, target, sizeof(target));
+	__builtin_memcpy(six->advertisement.pseudo.source, target, sizeof(target));
 	return hr_neighbour_send(skb, p, six, from, mac);
 }
 
@@ -165,7 +156,7 @@ static __always_inline int hr_neighbour_router(struct __sk_buff *skb, const stru
 	body->mtu_length = 1;
 	body->mtu = bpf_htonl(from->mtu);
 	six->advertisement.type = HR_ND_ROUTER_ADVERTISEMENT;
-	__builtin_memcpy(six->advertisement.source, link_local, sizeof(link_local));
+	__builtin_memcpy(six->advertisement.pseudo.source, link_local, sizeof(link_local));
 	return hr_neighbour_send(skb, p, six, from, router);
 }
 

@@ -1,17 +1,26 @@
 /* Where the sender's subnet sends a packet (hr_route), and the lists at the edges of subnets. */
 #pragma once
 
-/* Where the version of a route table leads, or 0. */
-static __always_inline const __u32 *hr_route_lookup(struct hr_six *six, __u32 version,
-						    __be32 destination)
+/* Where the present version of a route table leads, or 0. */
+static __always_inline const __u32 *hr_route_lookup(__u32 table, __be32 destination)
 {
-	struct hr_route_key key = {
-		.prefixlen = 64, .version = version, .destination = destination
-	};
+	struct hr_route_key key = { .prefixlen = 64, .destination = destination };
+	const __u32 *version = bpf_map_lookup_elem(&route_versions, &table);
 
-	if (!six)
-		return bpf_map_lookup_elem(&routes, &key);
-	hr_prefix_key_fill(&six->prefix, version, six->ip.destination);
+	if (!version)
+		return 0;
+	key.version = *(volatile const __u32 *)version;
+	return bpf_map_lookup_elem(&routes, &key);
+}
+
+static __always_inline const __u32 *hr_route_lookup_v6(struct hr_six *six, __u32 table,
+						       const __be32 *destination)
+{
+	const __u32 *version = bpf_map_lookup_elem(&route_versions, &table);
+
+	if (!version)
+		return 0;
+	hr_prefix_key_fill(&six->prefix, *(volatile const __u32 *)version, destination);
 	return bpf_map_lookup_elem(&routes_v6, &six->prefix);
 }
 
@@ -33,16 +42,14 @@ static __always_inline int hr_route_is_near(const struct hr_interface *from,
 static __always_inline __u32 hr_route(const struct hr_interface *from, struct hr_six *six,
 				      __be32 destination, __u32 owner, __u32 *to)
 {
-	const __u32 *found;
 	__u32 table = from->routes;
+	const __u32 *found;
 
 	*to = owner;
 	if (!table || hr_route_is_near(from, six, destination, owner))
 		return owner ? HR_ALLOWED : HR_NO_ROUTE;
-	found = bpf_map_lookup_elem(&route_versions, &table);
-	if (!found)
-		return HR_NO_ROUTE;
-	found = hr_route_lookup(six, *(volatile const __u32 *)found, destination);
+	found = six ? hr_route_lookup_v6(six, table, six->ip.destination)
+		    : hr_route_lookup(table, destination);
 	if (!found || *found == HR_ROUTE_UNSERVED)
 		return HR_NO_ROUTE;
 	if (*found == HR_ROUTE_BLACKHOLE)
@@ -50,6 +57,23 @@ static __always_inline __u32 hr_route(const struct hr_interface *from, struct hr
 	if (*found != HR_ROUTE_LOCAL)
 		*to = *found;
 	return *to ? HR_ALLOWED : HR_NO_ROUTE;
+}
+
+/* Which gateway a packet of IPv6 from outside came in by: that to which the receiver's subnet sends
+ * what goes back to its source. Returns a reason or HR_ALLOWED. */
+static __always_inline __u32 hr_route_back(const struct hr_interface *receiver, struct hr_six *six,
+					   __u32 *gateway)
+{
+	const __u32 *found = hr_route_lookup_v6(six, receiver->routes, six->ip.source);
+
+	if (!found || *found == HR_ROUTE_UNSERVED)
+		return HR_NO_ROUTE;
+	if (*found == HR_ROUTE_BLACKHOLE)
+		return HR_BLACKHOLE;
+	if (*found == HR_ROUTE_LOCAL)
+		return HR_SOURCE_ADDRESS;
+	*gateway = *found;
+	return HR_ALLOWED;
 }
 
 /* The network ACLs of both subnets, which judge every packet by itself. */

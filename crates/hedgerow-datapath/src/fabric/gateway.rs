@@ -1,7 +1,9 @@
-//! What internet gateways and NAT gateways translate.
+//! What internet gateways and NAT gateways translate, and whose addresses need not be.
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+
+use hedgerow_core::sg::Ipv6Prefix;
 
 use super::layout::{AddressKey, Nat, Port, Public};
 use super::{Fabric, FabricError};
@@ -74,6 +76,16 @@ impl Fabric {
     /// The public address is nobody's any more; absent is fine.
     pub fn remove_public(&mut self, public: Ipv4Addr) -> Result<(), FabricError> {
         self.maps.publics.remove(&word(public))
+    }
+
+    /// The addresses of the block are those of interfaces in this VPC, also outside.
+    pub fn put_public_block(&mut self, block: Ipv6Prefix, vpc: u32) -> Result<(), FabricError> {
+        self.maps.publics_v6.put_v6(0, block, vpc)
+    }
+
+    /// The block is nobody's any more; absent is fine.
+    pub fn remove_public_block(&mut self, block: Ipv6Prefix) -> Result<(), FabricError> {
+        self.maps.publics_v6.remove_v6(0, block)
     }
 
     /// The gateway translates from now on what the fabric sends to its interface. It must not be

@@ -33,6 +33,8 @@ pub enum Kind {
     Nat,
     /// A VPC's internet gateway: no groups, and its port is the Internet's.
     Internet,
+    /// A VPC's egress-only internet gateways: as [`Kind::Internet`], and only flows that began inside.
+    EgressOnly,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Kind::Instance => 0,
             Kind::Nat => 1,
             Kind::Internet => 2,
+            Kind::EgressOnly => 3,
         }
     }
 
@@ -51,7 +54,7 @@ impl Kind {
         match self {
             Kind::Instance => 9001,
             Kind::Nat => 8500,
-            Kind::Internet => 1500,
+            Kind::Internet | Kind::EgressOnly => 1500,
         }
     }
 }

@@ -217,6 +217,8 @@ pub struct Maps {
     pub publics: Table<u32, Public>,
     /// Private addresses that have public ones.
     pub privates: Table<AddressKey, Public>,
+    /// Blocks of VPCs whose addresses are public, below number 0.
+    pub publics_v6: Trie<PrefixKeyV6, u32>,
     /// NAT gateways, by both ends of their ports.
     pub nats: Table<u32, Nat>,
     /// Service ports.
@@ -262,6 +264,7 @@ impl Maps {
             addresses_v6: Trie::open(ebpf, "addresses_v6")?,
             publics: Table::open(ebpf, "publics")?,
             privates: Table::open(ebpf, "privates")?,
+            publics_v6: Trie::open(ebpf, "publics_v6")?,
             nats: Table::open(ebpf, "nats")?,
             services: Table::open(ebpf, "services")?,
             combination_sets: shared(ebpf, "combination_sets", limits::COMBINATIONS)?,

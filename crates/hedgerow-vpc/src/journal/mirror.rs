@@ -16,6 +16,7 @@ enum Subject {
     Group(u32, String),
     Instance(String),
     InternetGateway(String),
+    EgressGateway(String),
     Acl(u32),
     RouteTable(u32),
     Subnet(String),
@@ -45,6 +46,8 @@ fn subject(effect: &Effect) -> (Subject, bool) {
         Effect::RemoveNatGateway { key } => (Subject::NatGateway(*key), false),
         Effect::PutInternetGateway { id, .. } => (Subject::InternetGateway(id.clone()), true),
         Effect::RemoveInternetGateway { id, .. } => (Subject::InternetGateway(id.clone()), false),
+        Effect::PutEgressGateway { id, .. } => (Subject::EgressGateway(id.clone()), true),
+        Effect::RemoveEgressGateway { id, .. } => (Subject::EgressGateway(id.clone()), false),
         Effect::StartDatabase(view) => (Subject::Database(view.instance.clone()), true),
         Effect::StopDatabase { instance } => (Subject::Database(instance.clone()), false),
     }
@@ -62,6 +65,7 @@ fn removal(put: &Effect) -> Effect {
         Effect::PutNetworkAcl { vpc, acl } => Effect::RemoveNetworkAcl { vpc, key: acl.key },
         Effect::PutNatGateway { key, .. } => Effect::RemoveNatGateway { key },
         Effect::PutInternetGateway { id, vpc } => Effect::RemoveInternetGateway { id, vpc },
+        Effect::PutEgressGateway { id, vpc } => Effect::RemoveEgressGateway { id, vpc },
         Effect::StartDatabase(view) => Effect::StopDatabase { instance: view.instance },
         removed => removed,
     }
@@ -154,7 +158,8 @@ mod tests {
     use crate::effect::VpcView;
 
     fn vpc(key: u32) -> Effect {
-        Effect::PutVpc(VpcView { key, id: format!("vpc-{key}"), blocks: Vec::new() })
+        let (blocks, blocks_v6) = (Vec::new(), Vec::new());
+        Effect::PutVpc(VpcView { key, id: format!("vpc-{key}"), blocks, blocks_v6 })
     }
 
     fn start(id: &str) -> Effect {

@@ -207,7 +207,7 @@ pub(crate) fn describe(
     Ok(GatewaySet { internet_gateway_set, next_token })
 }
 
-/// An egress-only internet gateway: a record, since the fabric carries IPv4.
+/// An egress-only internet gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressGateway {
     pub(crate) id: String,
@@ -261,13 +261,15 @@ pub(crate) fn create_egress(
     cx: &mut Context<'_>,
     request: CreateEgressOnlyInternetGateway,
 ) -> Result<CreatedEgressGateway, Ec2Error> {
-    let vpc = find(&cx.region.vpcs, &request.vpc_id)?.id.clone();
+    let vpc = find(&cx.region.vpcs, &request.vpc_id)?;
+    let (vpc, key) = (vpc.id.clone(), vpc.key);
     let kind = "egress-only-internet-gateway";
     let tags = requested(&request.tag_specifications, &[kind], kind)?;
     let id = cx.mint.id("eigw");
     cx.region.set_tags(&id, tags);
     let gateway = EgressGateway { id: id.clone(), vpc };
     let egress_only_internet_gateway = egress_item(cx.region, &gateway);
+    cx.effects.push(Effect::PutEgressGateway { id: id.clone(), vpc: key });
     cx.region.egress_gateways.insert(id, gateway);
     Ok(CreatedEgressGateway { egress_only_internet_gateway, client_token: request.client_token })
 }
@@ -291,9 +293,12 @@ pub(crate) fn delete_egress(
     request: DeleteEgressOnlyInternetGateway,
 ) -> Result<ReturnCode, Ec2Error> {
     let id = &request.egress_only_internet_gateway_id;
-    find(&cx.region.egress_gateways, id)?;
+    let vpc = find(&cx.region.egress_gateways, id)?.vpc.clone();
     cx.region.egress_gateways.remove(id);
     cx.region.tags.remove(id);
+    refresh(cx, &vpc, |target| matches!(target, Target::EgressGateway(gone) if gone == id));
+    let key = cx.region.vpcs[&vpc].key;
+    cx.effects.push(Effect::RemoveEgressGateway { id: id.clone(), vpc: key });
     Ok(ReturnCode { return_code: true })
 }
 

@@ -68,7 +68,12 @@ impl Vpc {
 
     /// The VPC as the fabric needs it.
     pub(crate) fn view(&self) -> VpcView {
-        VpcView { key: self.key, id: self.id.clone(), blocks: self.blocks().collect() }
+        VpcView {
+            key: self.key,
+            id: self.id.clone(),
+            blocks: self.blocks().collect(),
+            blocks_v6: self.ipv6.iter().map(|own| own.block).collect(),
+        }
     }
 }
 

@@ -7,12 +7,9 @@ use super::unsupported::{Given, refuse};
 use super::vpc::{BlockState, Vpc};
 use super::{Region, catalog};
 use crate::api::error::Ec2Error;
+use crate::effect::PUBLIC_ADDRESSES_V6;
 
-/// Where blocks come from: RFC 9637's range for documentation, so that nothing can be meant for the
-/// real Internet. Each region has a /32 of it.
-const POOL: Ipv6Prefix =
-    Ipv6Prefix { address: std::net::Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), len: 20 };
-/// Length of a region's part.
+/// Length of a region's part of the range that blocks come from.
 const REGION_LEN: u32 = 32;
 /// Length of every block.
 const BLOCK_LEN: u8 = 56;
@@ -95,7 +92,7 @@ impl Region {
         loop {
             self.ipv6_cursor = (self.ipv6_cursor + 1) % BLOCKS;
             let offset = part | u128::from(self.ipv6_cursor) << (128 - u32::from(BLOCK_LEN));
-            let block = Ipv6Prefix::new(POOL.nth(offset), BLOCK_LEN);
+            let block = Ipv6Prefix::new(PUBLIC_ADDRESSES_V6.nth(offset), BLOCK_LEN);
             if !self.vpcs.values().any(|vpc| vpc.ipv6.iter().any(|own| own.block == block)) {
                 return block;
             }

@@ -5,7 +5,7 @@ use hedgerow_core::route::Target;
 use hedgerow_core::sg::{ICMP, ICMPV6, TCP, Traffic, UDP};
 use hedgerow_datapath::fabric::{Acl, Timeouts};
 
-use super::gateways::{Gateways, internet_key};
+use super::gateways::{Gateways, egress_key, internet_key};
 use crate::effect::{AclEntry, AclView, ConnectionTimeouts, RouteTarget};
 
 pub(super) fn target(gateways: &Gateways, vpc: u32, target: &RouteTarget) -> Target {
@@ -17,7 +17,7 @@ pub(super) fn target(gateways: &Gateways, vpc: u32, target: &RouteTarget) -> Tar
         RouteTarget::NatGateway(key) => {
             gateways.nat_interface(*key).map_or(Target::Unserved, Target::Interface)
         }
-        RouteTarget::EgressOnlyInternetGateway(_) => Target::Unserved,
+        RouteTarget::EgressOnlyInternetGateway(_) => Target::Interface(egress_key(vpc)),
     }
 }
 

@@ -1,11 +1,15 @@
-//! The VPCs' ways out: internet gateways and their public addresses, the Internet behind them, and NAT
-//! gateways.
+//! The VPCs' ways out: internet gateways and their public addresses, egress-only ones, the Internet
+//! behind them, and NAT gateways.
 //!
 //! ```text
 //!   hr.NAME.fabric                                          hr.NAME.internet
-//!     VPC A's gateway ─┐  one port, `inet`                    edge0 ── lo 203.0.113.0/24
-//!     VPC B's gateway ─┴─ public ↔ private in the fabric ═══ (veth)    ── whatever is plugged in
+//!     VPC A's gateway ─┐  one port, `inet`                    edge0 ── lo 203.0.113.0/24,
+//!     VPC B's gateway ─┴─ public ↔ private in the fabric ═══ (veth)    2001:db8:203:113::/64
+//!                                                                   ── whatever is plugged in
 //! ```
+//!
+//! IPv6 addresses are public as they are: a packet from outside finds its VPC by the block, and the
+//! gateway that it came by is the one to which the receiver's subnet routes its source.
 //!
 //! A NAT gateway is a veth pair in the fabric's namespace: `nKEY` is its interface's port, and at
 //! `tKEY` a program translates and sends back.
@@ -13,27 +17,32 @@
 //! The Internet is a namespace of this process, made with the first gateway. It forwards, so that
 //! other namespaces can be plugged in behind it, and has no way to the machine's own network.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{Ipv4Prefix, Ipv6Prefix};
 use hedgerow_datapath::fabric::{Interface, Kind, NatGateway, Place, PublicAddress, Timeouts};
 use hedgerow_datapath::sys::Netns;
 
 use super::link::{FarEnd, MTU, index_of};
 use super::machine::{Machine, unknown};
 use super::{WireError, netns};
-use crate::effect::{InterfaceKey, InterfaceView, PUBLIC_ADDRESSES};
+use crate::effect::{InterfaceKey, InterfaceView, PUBLIC_ADDRESSES, PUBLIC_ADDRESSES_V6};
 
 /// Keys of the interfaces that stand for internet gateways: this and the VPC's key. Those of real
 /// interfaces are counted from 1 and never come here.
 const GATEWAYS: u32 = 0x4000_0000;
+/// The same of egress-only ones.
+const EGRESS_GATEWAYS: u32 = 0x6000_0000;
 /// MAC of the Internet's end of the port.
 const INTERNET_MAC: [u8; 6] = [0x02, 0x68, 0x72, 0x00, 0x00, 0x03];
 /// Addresses that the Internet's namespace has itself, all of them (RFC 5737, TEST-NET-3).
 const SERVERS: Ipv4Prefix = Ipv4Prefix { address: Ipv4Addr::new(203, 0, 113, 0), len: 24 };
+/// The same of IPv6 (RFC 3849).
+const SERVERS_V6: Ipv6Prefix =
+    Ipv6Prefix { address: Ipv6Addr::new(0x2001, 0xdb8, 0x203, 0x113, 0, 0, 0, 0), len: 64 };
 
 /// Ports that a NAT gateway gives to flows ("NAT gateway basics", Amazon VPC User Guide).
 const NAT_PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
@@ -51,6 +60,8 @@ pub(super) struct Gateways {
     internet: Option<Internet>,
     /// What each interface's public addresses are.
     publics: HashMap<InterfaceKey, Vec<PublicAddress>>,
+    /// Ids of the egress-only gateways of each VPC that has any.
+    egress: HashMap<u32, BTreeSet<String>>,
     /// By [`Effect::PutNatGateway`](crate::effect::Effect::PutNatGateway)'s key.
     nats: HashMap<u32, Nat>,
 }
@@ -90,6 +101,11 @@ pub(super) fn internet_key(vpc: u32) -> InterfaceKey {
     GATEWAYS | vpc
 }
 
+/// The key of the interface that stands for the VPC's egress-only internet gateways.
+pub(super) fn egress_key(vpc: u32) -> InterfaceKey {
+    EGRESS_GATEWAYS | vpc
+}
+
 /// Whether the key is that of an interface that stands for a gateway, which the API does not know.
 pub(super) fn is_gateway(key: InterfaceKey) -> bool {
     key & GATEWAYS != 0
@@ -104,7 +120,8 @@ impl Machine {
     ) -> Result<(), WireError> {
         self.slice().await?;
         let ifindex = self.internet().await?;
-        Ok(self.fabric.put_interface(internet_gateway(vpc, ifindex), now)?)
+        let view = gateway(internet_key(vpc), vpc, Kind::Internet, ifindex);
+        Ok(self.fabric.put_interface(view, now)?)
     }
 
     /// They lead nowhere again.
@@ -114,6 +131,49 @@ impl Machine {
         now: Instant,
     ) -> Result<(), WireError> {
         Ok(self.fabric.remove_interface(internet_key(vpc), now)?)
+    }
+
+    /// The VPC's routes to its egress-only gateways lead outside from now on.
+    pub(super) async fn put_egress_gateway(
+        &mut self,
+        id: String,
+        vpc: u32,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        let ifindex = self.internet().await?;
+        let view = gateway(egress_key(vpc), vpc, Kind::EgressOnly, ifindex);
+        self.fabric.put_interface(view, now)?;
+        self.gateways.egress.entry(vpc).or_default().insert(id);
+        Ok(())
+    }
+
+    /// The gateway is gone; with the VPC's last one they lead nowhere again.
+    pub(super) fn remove_egress_gateway(
+        &mut self,
+        id: &str,
+        vpc: u32,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        let Some(others) = self.gateways.egress.get_mut(&vpc) else { return Ok(()) };
+        others.remove(id);
+        if others.is_empty() {
+            self.gateways.egress.remove(&vpc);
+            self.fabric.remove_interface(egress_key(vpc), now)?;
+        }
+        Ok(())
+    }
+
+    /// From outside, addresses of the blocks that the VPC has now are found in it.
+    pub(super) fn follow_blocks(
+        &mut self,
+        vpc: u32,
+        before: &[Ipv6Prefix],
+        after: &[Ipv6Prefix],
+    ) -> Result<(), WireError> {
+        for gone in before.iter().filter(|block| !after.contains(block)) {
+            self.fabric.remove_public_block(*gone)?;
+        }
+        after.iter().try_for_each(|block| Ok(self.fabric.put_public_block(*block, vpc)?))
     }
 
     /// Packets that are routed to the gateway go on from the address of its interface.
@@ -227,7 +287,7 @@ impl Machine {
             return Ok(known.ifindex);
         }
         let full = netns::full_name(&self.name, "internet");
-        let namespace = self.take_namespace(&full, true)?;
+        let namespace = self.take_namespace(&full, false)?;
         match self.add_internet(&full, &namespace).await {
             Ok(ifindex) => {
                 self.gateways.internet = Some(Internet { ifindex });
@@ -254,19 +314,23 @@ impl Machine {
         self.fabric.attach("inet", ifindex)?;
         self.fabric.put_internet(ifindex)?;
         self.net.set_up(ifindex).await?;
+        netns::allow_ipv6(full, namespace, &["lo", "edge0"])?;
         let (net, lo) = self.visit(namespace, full, "lo")?;
         net.set_up(lo).await?;
         net.add_address(lo, SERVERS.nth(1), SERVERS.len).await?;
+        net.add_ipv6(lo, SERVERS_V6.nth(1)).await?;
+        net.add_local_ipv6(lo, SERVERS_V6).await?;
         let (net, edge) = self.visit(namespace, full, "edge0")?;
         net.set_up_without_arp(edge).await?;
         net.add_route(edge, PUBLIC_ADDRESSES, SERVERS.nth(1)).await?;
+        net.add_ipv6_route(edge, PUBLIC_ADDRESSES_V6, SERVERS_V6.nth(1)).await?;
         Ok(ifindex)
     }
 }
 
-fn internet_gateway(vpc: u32, ifindex: u32) -> Interface {
+fn gateway(key: InterfaceKey, vpc: u32, kind: Kind, ifindex: u32) -> Interface {
     Interface {
-        key: internet_key(vpc),
+        key,
         vpc,
         subnet: Ipv4Prefix::ANY,
         mac: INTERNET_MAC,
@@ -278,7 +342,7 @@ fn internet_gateway(vpc: u32, ifindex: u32) -> Interface {
         acl: None,
         timeouts: Timeouts::default(),
         place: Place::Port(ifindex),
-        kind: Kind::Internet,
+        kind,
         logged: false,
     }
 }

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use futures::TryStreamExt;
-use hedgerow_core::sg::Ipv4Prefix;
+use hedgerow_core::sg::{Ipv4Prefix, Ipv6Prefix};
 use hedgerow_datapath::sys::Netns;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
-use netlink_packet_route::route::RouteScope;
+use netlink_packet_route::route::{RouteScope, RouteType};
 use nix::net::if_::if_nametoindex;
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -129,6 +129,38 @@ impl Netlink {
             .build();
         let added = self.handle.route().add(route).execute().await;
         present_is_fine(added).map_err(self.failed("add route to", &to.to_string()))
+    }
+
+    /// As [`Netlink::add_route`], of IPv6.
+    pub(super) async fn add_ipv6_route(
+        &self,
+        index: u32,
+        to: Ipv6Prefix,
+        source: Ipv6Addr,
+    ) -> Result<(), WireError> {
+        let route = RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(to.address, to.len)
+            .output_interface(index)
+            .pref_source(source)
+            .build();
+        let added = self.handle.route().add(route).execute().await;
+        present_is_fine(added).map_err(self.failed("add route to", &to.to_string()))
+    }
+
+    /// Every address of `own` is this host's. There already is fine.
+    pub(super) async fn add_local_ipv6(
+        &self,
+        index: u32,
+        own: Ipv6Prefix,
+    ) -> Result<(), WireError> {
+        let route = RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(own.address, own.len)
+            .output_interface(index)
+            .kind(RouteType::Local)
+            .table_id(libc::RT_TABLE_LOCAL.into())
+            .build();
+        let added = self.handle.route().add(route).execute().await;
+        present_is_fine(added).map_err(self.failed("add local route to", &own.to_string()))
     }
 
     /// Deletes a link; absent is fine.

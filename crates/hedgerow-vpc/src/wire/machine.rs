@@ -147,6 +147,8 @@ impl Machine {
             Effect::RemoveNetworkAcl { key, .. } => Ok(self.fabric.remove_acl(key, now)?),
             Effect::PutInternetGateway { vpc, .. } => self.put_internet_gateway(vpc, now).await,
             Effect::RemoveInternetGateway { vpc, .. } => self.remove_internet_gateway(vpc, now),
+            Effect::PutEgressGateway { id, vpc } => self.put_egress_gateway(id, vpc, now).await,
+            Effect::RemoveEgressGateway { id, vpc } => self.remove_egress_gateway(&id, vpc, now),
             Effect::PutNatGateway { key, interface, .. } => {
                 self.put_nat_gateway(key, interface, now).await
             }
@@ -237,10 +239,18 @@ impl Machine {
     }
 
     async fn put_vpc(&mut self, view: VpcView) -> Result<(), WireError> {
-        if let Some(known) = self.vpcs.get_mut(&view.key) {
-            known.view = view;
-            return Ok(());
-        }
+        let (key, after) = (view.key, view.blocks_v6.clone());
+        let before = match self.vpcs.get_mut(&key) {
+            Some(known) => std::mem::replace(&mut known.view, view).blocks_v6,
+            None => {
+                self.add_vpc(view).await?;
+                Vec::new()
+            }
+        };
+        self.follow_blocks(key, &before, &after)
+    }
+
+    async fn add_vpc(&mut self, view: VpcView) -> Result<(), WireError> {
         let full = netns::full_name(&self.name, &view.id);
         let services = self.take_namespace(&full, true)?;
         match self.add_service_port(&view, &full, &services).await {
@@ -284,7 +294,7 @@ impl Machine {
         self.net.set_up(ifindex).await?;
         let (net, lo) = self.visit(services, full, "lo")?;
         net.set_up(lo).await?;
-        netns::allow_ipv6(full, services, "eth0")?;
+        netns::allow_ipv6(full, services, &["eth0"])?;
         let (net, eth0) = self.visit(services, full, "eth0")?;
         net.set_up(eth0).await?;
         for (position, address) in SERVICES.into_iter().chain(dns).enumerate() {
@@ -303,6 +313,7 @@ impl Machine {
 
     async fn remove_vpc(&mut self, key: u32) -> Result<(), WireError> {
         let Some(gone) = self.vpcs.remove(&key) else { return Ok(()) };
+        self.follow_blocks(key, &gone.view.blocks_v6, &[])?;
         self.fabric.remove_service(key)?;
         self.net.delete(gone.ifindex).await?;
         self.fabric.remove_port(gone.ifindex)?;

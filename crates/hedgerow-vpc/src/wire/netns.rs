@@ -91,9 +91,8 @@ fn set_ipv6(scopes: &[&str], settings: &[(&str, &str)]) {
     }
 }
 
-/// Switches IPv6 on for one link of a quiet namespace, so that it has the addresses it is given and
-/// asks for none.
-pub(super) fn allow_ipv6(full: &str, namespace: &Netns, link: &str) -> Result<(), WireError> {
+/// Switches IPv6 on for these links, so that they have the addresses they are given and ask for none.
+pub(super) fn allow_ipv6(full: &str, namespace: &Netns, links: &[&str]) -> Result<(), WireError> {
     // 1: no link-local address of its own (IN6_ADDR_GEN_MODE_NONE).
     let settings = [
         ("addr_gen_mode", "1"),
@@ -102,11 +101,12 @@ pub(super) fn allow_ipv6(full: &str, namespace: &Netns, link: &str) -> Result<()
         ("router_solicitations", "0"),
         ("disable_ipv6", "0"),
     ];
-    namespace.run(|| set_ipv6(&[link], &settings)).map_err(failed("switch IPv6 on in", &path(full)))
+    namespace.run(|| set_ipv6(links, &settings)).map_err(failed("switch IPv6 on in", &path(full)))
 }
 
 /// Lets the namespace forward between its links, silently where a packet goes back where it came
-/// from.
+/// from (in IPv6 a link without an address of its own is silent), and its sockets have any address
+/// that a local route leads to.
 pub(super) fn make_router(full: &str, namespace: &Netns) -> Result<(), WireError> {
     let settings = [("ip_forward", "1"), ("conf/all/send_redirects", "0")]
         .into_iter()
@@ -114,7 +114,10 @@ pub(super) fn make_router(full: &str, namespace: &Netns) -> Result<(), WireError
     let write = move || {
         let mut settings = settings;
         settings
-            .try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/ipv4/{name}"), value))
+            .try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/ipv4/{name}"), value))?;
+        set_ipv6(&["all"], &[("forwarding", "1")]);
+        let _without_ipv6 = fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1");
+        Ok(())
     };
     let written = namespace.run(write).and_then(|result| result);
     written.map_err(failed("let packets be forwarded in", &path(full)))

@@ -230,6 +230,7 @@ fn egress_only_gateways_take_ipv6_only() {
     let create = "CreateRoute RouteTableId={main} EgressOnlyInternetGatewayId={eigw}";
     with_gateway()
         .make("eigw", "egressOnlyInternetGatewayId", "CreateEgressOnlyInternetGateway VpcId={vpc}")
+        .effects(|effects| assert!(matches!(effects, [Effect::PutEgressGateway { .. }])))
         .fails("InvalidParameterValue", &format!("{create} DestinationCidrBlock=0.0.0.0/0"))
         .ok(&format!("{create} DestinationIpv6CidrBlock=::/0"))
         .effects(|effects| {
@@ -240,6 +241,11 @@ fn egress_only_gateways_take_ipv6_only() {
         .shows("DescribeRouteTables RouteTableId.1={main}", "destinationIpv6CidrBlock", "::/0")
         .fails("DependencyViolation", "DeleteVpc VpcId={vpc}")
         .ok("DeleteEgressOnlyInternetGateway EgressOnlyInternetGatewayId={eigw}")
+        .effects(|effects| {
+            let (_, target) = table(effects).routes.last().expect("the route");
+            assert_eq!(*target, RouteTarget::Blackhole);
+            assert!(matches!(effects.last(), Some(Effect::RemoveEgressGateway { .. })));
+        })
         .shows("DescribeEgressOnlyInternetGateways", "vpcId", "")
         .shows("DescribeRouteTables RouteTableId.1={main}", "state", "associated active blackhole")
         .fails(

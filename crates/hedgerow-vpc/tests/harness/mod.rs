@@ -45,7 +45,8 @@ impl Lab {
         let records = wire.flow_records();
         let lab = Lab { name, wire, runtime, records, seen: Vec::new() };
         let blocks = vec!["10.0.0.0/16".parse().expect("prefix")];
-        lab.apply(&[Effect::PutVpc(VpcView { key: VPC, id: "vpc-1".into(), blocks })]);
+        let blocks_v6 = Vec::new();
+        lab.apply(&[Effect::PutVpc(VpcView { key: VPC, id: "vpc-1".into(), blocks, blocks_v6 })]);
         lab
     }
 

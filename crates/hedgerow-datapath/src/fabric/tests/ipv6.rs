@@ -1,6 +1,8 @@
 //! IPv6, by whole frames through `BPF_PROG_TEST_RUN`: neighbour discovery, extension headers,
 //! fragments, what is truncated, errors about tracked flows. Needs root.
 
+mod gateways;
+
 use std::net::Ipv6Addr;
 
 use hedgerow_core::sg::{ICMPV6, IpPrefix, UDP};
@@ -69,7 +71,8 @@ fn bench() -> Bench {
 /// A frame from the interface `key`, to the router.
 fn packet(key: u8, ends: (Ipv6Addr, Ipv6Addr), next: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = [ROUTER_MAC, mac(key)].concat();
-    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, payload.len() as u8, next, 255]);
+    let [high, low] = (payload.len() as u16).to_be_bytes();
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, high, low, next, 255]);
     frame.extend([ends.0.octets(), ends.1.octets()].concat());
     frame.extend(payload);
     frame
@@ -113,9 +116,11 @@ fn solicitation(source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
 /// One's complement sum of an answer with its pseudo header; 0xffff if its checksum is right.
 fn sum(frame: &[u8]) -> u32 {
     let mut bytes = frame[22..].to_vec();
-    bytes.extend([0, 0, 0, (frame.len() - 54) as u8, 0, 0, 0, ICMPV6]);
+    bytes.extend(((frame.len() - 54) as u32).to_be_bytes());
+    bytes.extend([0, 0, 0, ICMPV6]);
     let words = bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
     let sum: u32 = words.sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
     (sum & 0xffff) + (sum >> 16)
 }
 
