@@ -137,7 +137,8 @@ fn dns_inside_an_instance() {
     let resolver = other_resolver();
     let vpc = Vpc::start(&["--dns-forward", &resolver.to_string()]);
     let network = network(&vpc);
-    let i = instance(&vpc, &network, &network.closed, "10.0.1.10", "");
+    let more = "&PrivateDnsNameOptions.EnableResourceNameDnsARecord=true";
+    let i = instance(&vpc, &network, &network.closed, "10.0.1.10", more);
     let ask = |name: &str, kind| vpc.inside(&i, || said(&by_udp(DNS, name, kind)));
     let own = "ip-10-0-1-10.us-west-2.compute.internal.";
     let base = SocketAddr::from(([10, 0, 0, 2], 53));
@@ -236,12 +237,40 @@ fn public_names_and_ipv6_addresses_resolve() {
     let address =
         vpc.ask(&format!("DescribeNetworkInterfaces&NetworkInterfaceId.1={eth0}"), "ipv6Address");
     let own = format!("{i}.us-west-2.compute.internal.");
-    assert_eq!(ask(&own, RecordType::AAAA), address);
-    assert_eq!(ask(&own, RecordType::A), "10.0.1.10");
-    let address: std::net::Ipv6Addr = address.parse().expect("an address");
-    let nibbles = format!("{:032x}", address.to_bits());
+    let nibbles: std::net::Ipv6Addr = address.parse().expect("an address");
+    let nibbles = format!("{:032x}", nibbles.to_bits());
     let nibbles: Vec<String> = nibbles.chars().rev().map(String::from).collect();
-    assert_eq!(ask(&format!("{}.ip6.arpa.", nibbles.join(".")), RecordType::PTR), own);
+    let backwards = format!("{}.ip6.arpa.", nibbles.join("."));
+    // What its name made of its id has, as the instance's switches say.
+    for (four, six, want) in [
+        (false, false, ["NXDomain", "NXDomain", "NXDomain"]),
+        (true, false, ["10.0.1.10", "", "NXDomain"]),
+        (false, true, ["", &address, &own]),
+        (true, true, ["10.0.1.10", &address, &own]),
+    ] {
+        let switch = format!(
+            "ModifyPrivateDnsNameOptions&InstanceId={i}&EnableResourceNameDnsARecord={four}\
+             &EnableResourceNameDnsAAAARecord={six}"
+        );
+        vpc.ask(&switch, "return");
+        let seen = [(&own, RecordType::A), (&own, RecordType::AAAA), (&backwards, RecordType::PTR)]
+            .map(|(name, kind)| ask(name, kind));
+        assert_eq!(seen, want, "A {four}, AAAA {six}");
+    }
+    let hosts =
+        |on| format!("ModifyVpcAttribute&VpcId={}&EnableDnsHostnames.Value={on}", network.vpc);
+    vpc.ask(&hosts(false), "return");
+    assert_eq!(ask(&own, RecordType::A), "NXDomain", "names need the VPC's attribute, too");
+    assert_eq!(ask(&format!("{name}."), RecordType::A), "NXDomain", "public ones as well");
+    vpc.ask(&hosts(true), "return");
+    let launches = format!(
+        "ModifySubnetAttribute&SubnetId={}&EnableResourceNameDnsARecordOnLaunch.Value=true",
+        network.subnet
+    );
+    vpc.ask(&launches, "return");
+    let later = instance(&vpc, &network, &network.closed, "10.0.1.11", "");
+    let later = format!("{later}.us-west-2.compute.internal.");
+    assert_eq!(ask(&later, RecordType::A), "10.0.1.11", "as the subnet says");
 
     put_zone(&vpc, "six.example", r#"{"names": {"@": ["10.0.9.9", "2001:db8::9"]}}"#);
     assert_eq!(ask("six.example.", RecordType::A), "10.0.9.9");

@@ -53,7 +53,7 @@ fn in_zones(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     })
 }
 
-/// `ip-10-0-0-5.DOMAIN` and `i-….DOMAIN`.
+/// `ip-10-0-0-5.DOMAIN`, and `i-….DOMAIN` if the instance's `PrivateDnsNameOptions` say so.
 fn of_instance(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     if name == INSTANCE_DATA {
         return Some(one(METADATA));
@@ -64,23 +64,30 @@ fn of_instance(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
         Some(rest) => rest.strip_suffix('.')?,
         None => return None,
     };
-    let addresses: Option<Vec<IpAddr>> = if !vpc.dns_hostnames {
-        None
+    let addresses: Vec<IpAddr> = if !vpc.dns_hostnames {
+        Vec::new()
     } else if label.starts_with("ip-") {
         let address = address_of_label("ip-", label).filter(|ip| taken(region, vpc, *ip));
-        address.map(|address| vec![address.into()])
+        address.map(IpAddr::from).into_iter().collect()
     } else {
-        let instance = region.instances.get(label).filter(|instance| instance.vpc == vpc.id);
-        let eth0 = instance.and_then(|instance| primary(region, instance));
-        eth0.map(|eth0| {
-            let six = eth0.ipv6.first().map(|address| IpAddr::from(*address));
-            std::iter::once(eth0.primary().into()).chain(six).collect()
-        })
+        of_resource(region, vpc, label)
     };
-    Some(match addresses {
-        Some(addresses) => Found::Addresses(addresses),
-        None => Found::Absent { zone: domain },
+    Some(match addresses.is_empty() {
+        false => Found::Addresses(addresses),
+        true => Found::Absent { zone: domain },
     })
+}
+
+/// What the name made of an instance's id leads to: `EnableResourceNameDnsARecord` and
+/// `EnableResourceNameDnsAAAARecord` switch its records on, one by one.
+fn of_resource(region: &Region, vpc: &Vpc, id: &str) -> Vec<IpAddr> {
+    let instance = region.instances.get(id).filter(|instance| instance.vpc == vpc.id);
+    let Some((instance, eth0)) = instance.and_then(|i| Some((i, primary(region, i)?))) else {
+        return Vec::new();
+    };
+    let four = instance.names.a_record.then(|| eth0.primary().into());
+    let six = eth0.ipv6.first().filter(|_| instance.names.aaaa_record);
+    four.into_iter().chain(six.map(|address| IpAddr::from(*address))).collect()
 }
 
 fn one(address: Ipv4Addr) -> Found {
@@ -167,7 +174,8 @@ fn backwards(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     })
 }
 
-/// `….ip6.arpa`, for addresses in the VPC's subnets: the resource name of the instance that has it.
+/// `….ip6.arpa`, for addresses in the VPC's subnets: the resource name of the instance that has it, if
+/// that name has such a record.
 fn backwards_v6(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     let nibbles = name.strip_suffix(".ip6.arpa")?;
     let address = address_of_nibbles(nibbles)?;
@@ -175,9 +183,10 @@ fn backwards_v6(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     let own = subnets
         .find_map(|subnet| subnet.ipv6.as_ref().filter(|own| own.block.contains(address)))?;
     let owner = own.owner(address).filter(|_| vpc.dns_hostnames);
-    let owner = owner.and_then(|id| region.interfaces.get(id)?.attachment.as_ref());
-    Some(match owner {
-        Some(attached) => Found::Host(format!("{}.{}", attached.instance, domain(region))),
+    let attached = owner.and_then(|id| region.interfaces.get(id)?.attachment.as_ref());
+    let instance = attached.and_then(|attached| region.instances.get(&attached.instance));
+    Some(match instance.filter(|instance| instance.names.aaaa_record) {
+        Some(instance) => Found::Host(format!("{}.{}", instance.id, domain(region))),
         // The zone is that of a /64: sixteen labels and the root's two.
         None => Found::Absent { zone: name.splitn(17, '.').last().unwrap_or(name).to_owned() },
     })
