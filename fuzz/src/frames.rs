@@ -177,6 +177,7 @@ fn plain(key: u32, place: Place) -> Interface {
         key,
         vpc: 1,
         subnet: "10.0.0.0/24".parse().expect("prefix"),
+        subnet_v6: None,
         mac: [0; 6],
         addresses: Vec::new(),
         prefixes_v6: Vec::new(),

@@ -214,6 +214,7 @@ impl Bench {
             key,
             vpc,
             subnet: "192.0.2.0/24".parse().expect("prefix"),
+            subnet_v6: None,
             mac: SENDER_MAC,
             addresses: vec![end.0.into(), six(end.0).into()],
             prefixes_v6: Vec::new(),

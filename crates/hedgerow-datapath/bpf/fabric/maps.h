@@ -54,8 +54,10 @@ struct hr_interface {
 	__u8 kind;     /* HR_KIND_… */
 	__u8 logged;   /* whether a flow log wants its packets counted: 0 or 1 */
 	__u16 mtu;     /* the largest packet that it takes */
+	__be32 subnet_v6[2]; /* its subnet's IPv6 block, which is no longer than 64 bits */
+	__be32 mask_v6[2];   /* 0: the subnet has none */
 };
-_Static_assert(sizeof(struct hr_interface) == 60, "layout.rs");
+_Static_assert(sizeof(struct hr_interface) == 76, "layout.rs");
 
 #define HR_KIND_INSTANCE 0
 #define HR_KIND_NAT 1	   /* a NAT gateway's: no groups */

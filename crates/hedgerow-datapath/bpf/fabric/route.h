@@ -24,17 +24,17 @@ static __always_inline const __u32 *hr_route_lookup_v6(struct hr_six *six, __u32
 	return bpf_map_lookup_elem(&routes_v6, &six->prefix);
 }
 
-/* Whether the destination is in the sender's subnet. Of IPv6 only what somebody has counts: for the
- * rest the VPC's own route says the same. */
+/* Whether the destination is in the sender's subnet. */
 static __always_inline int hr_route_is_near(const struct hr_interface *from,
-					    const struct hr_six *six, __be32 destination, __u32 owner)
+					    const struct hr_six *six, __be32 destination)
 {
-	const struct hr_interface *near;
+	const __be32 *to;
 
 	if (!six)
 		return (destination & from->mask) == from->subnet;
-	near = owner ? hr_interface_of(owner) : 0;
-	return near && hr_forward_same_subnet(from, near);
+	to = six->ip.destination;
+	return from->mask_v6[0] && (to[0] & from->mask_v6[0]) == from->subnet_v6[0] &&
+	       (to[1] & from->mask_v6[1]) == from->subnet_v6[1];
 }
 
 /* Finds the receiver of a packet to another subnet; `owner` is the interface that has the
@@ -46,7 +46,7 @@ static __always_inline __u32 hr_route(const struct hr_interface *from, struct hr
 	const __u32 *found;
 
 	*to = owner;
-	if (!table || hr_route_is_near(from, six, destination, owner))
+	if (!table || hr_route_is_near(from, six, destination))
 		return owner ? HR_ALLOWED : HR_NO_ROUTE;
 	found = six ? hr_route_lookup_v6(six, table, six->ip.destination)
 		    : hr_route_lookup(table, destination);

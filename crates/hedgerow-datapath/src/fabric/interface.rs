@@ -69,6 +69,8 @@ pub struct Interface {
     /// The subnet's IPv4 block, which tells it from others; the router is at base + 1, and at
     /// [`ROUTER_LINK_LOCAL`](super::ROUTER_LINK_LOCAL).
     pub subnet: Ipv4Prefix,
+    /// The subnet's IPv6 block, at most 64 bits long.
+    pub subnet_v6: Option<Ipv6Prefix>,
     /// MAC address.
     pub mac: [u8; 6],
     /// Private IPv4 addresses, those of delegated prefixes one by one, and IPv6 addresses.
@@ -145,6 +147,12 @@ impl Known {
             Place::Branch { vlan, .. } => vlan,
             Place::Detached | Place::Port(_) => UNTAGGED,
         };
+        let (block, mask) = view.subnet_v6.map_or((0, 0), |block| {
+            let mask = u128::MAX.checked_shl(128 - u32::from(block.len)).unwrap_or(0);
+            (block.address.to_bits(), mask)
+        });
+        // In network order.
+        let first = |bits: u128| [bits >> 96, bits >> 64].map(|word| (word as u32).to_be());
         let Timeouts { tcp, udp, stream } = view.timeouts;
         InterfaceRecord {
             key: view.key,
@@ -162,6 +170,8 @@ impl Known {
             kind: view.kind.number(),
             logged: u8::from(view.logged),
             mtu: view.kind.mtu(),
+            subnet_v6: first(block),
+            mask_v6: first(mask),
         }
     }
 }

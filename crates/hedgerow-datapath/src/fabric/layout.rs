@@ -30,10 +30,10 @@ twin! {
 }
 twin! {
     /// `struct hr_interface`.
-    InterfaceRecord, 60 {
+    InterfaceRecord, 76 {
         key: u32, vpc: u32, ifindex: u32, combination: u32, subnet: u32, mask: u32, vlan: u16,
         mac: [u8; 6], check: u32, routes: u32, acl: u32, idle: [u32; 3], kind: u8, logged: u8,
-        mtu: u16,
+        mtu: u16, subnet_v6: [u32; 2], mask_v6: [u32; 2],
     }
 }
 twin! {

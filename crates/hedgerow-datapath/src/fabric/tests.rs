@@ -65,6 +65,7 @@ impl Bench {
             key,
             vpc: 0,
             subnet: "10.0.0.0/24".parse().expect("prefix"),
+            subnet_v6: None,
             mac: MAC,
             addresses,
             prefixes_v6: Vec::new(),

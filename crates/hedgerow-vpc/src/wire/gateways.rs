@@ -333,6 +333,7 @@ fn gateway(key: InterfaceKey, vpc: u32, kind: Kind, ifindex: u32) -> Interface {
         key,
         vpc,
         subnet: Ipv4Prefix::ANY,
+        subnet_v6: None,
         mac: INTERNET_MAC,
         addresses: Vec::new(),
         prefixes_v6: Vec::new(),

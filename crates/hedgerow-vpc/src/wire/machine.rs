@@ -386,6 +386,7 @@ impl Machine {
             key: view.key,
             vpc: view.vpc,
             subnet: view.subnet,
+            subnet_v6: subnet.and_then(|subnet| subnet.block_v6),
             mac: view.mac,
             addresses: v4.chain(v6).collect(),
             prefixes_v6: view.ipv6_prefixes.clone(),

@@ -2,13 +2,14 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 pub const ARP: u16 = 0x0806;
 pub const IPV4: u16 = 0x0800;
+pub const IPV6: u16 = 0x86dd;
 
 /// An Ethernet frame, tagged or not.
 pub fn frame(
@@ -48,6 +49,46 @@ pub fn ipv4(
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet.extend(payload);
     packet
+}
+
+/// An IPv6 packet whose payload begins with the header `next`.
+pub fn ipv6(from: Ipv6Addr, to: Ipv6Addr, next: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend((payload.len() as u16).to_be_bytes());
+    packet.extend([next, hop_limit]);
+    packet.extend(from.octets());
+    packet.extend(to.octets());
+    packet.extend(payload);
+    packet
+}
+
+/// An ICMPv6 message with its checksum put right, as a packet that stays on the link.
+pub fn icmpv6(from: Ipv6Addr, to: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
+    message[2..4].fill(0);
+    let length = (message.len() as u32).to_be_bytes();
+    let pseudo = [&from.octets()[..], &to.octets(), &length, &[0, 0, 0, 58], &message].concat();
+    let sum = checksum(&pseudo);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    ipv6(from, to, 58, 255, &message)
+}
+
+/// The extension header `header` of eight bytes, before the header `next`; `fragment` as for
+/// [`ipv4`].
+pub fn extension(header: u8, next: u8, fragment: (u16, u16, bool)) -> [u8; 8] {
+    match header {
+        44 => {
+            let (id, offset, more) = fragment;
+            let [high, low] = (offset | u16::from(more)).to_be_bytes();
+            let [id_high, id_low] = id.to_be_bytes();
+            [next, 0, high, low, 0, 0, id_high, id_low]
+        }
+        // Routing of a type that nobody knows, with no segments left: to be passed over.
+        43 => [next, 0, 253, 0, 0, 0, 0, 0],
+        // Its length counts words of four bytes, less two.
+        51 => [next, 0, 0, 0, 0, 0, 0, 0],
+        // One option that fills it (PadN).
+        _ => [next, 0, 1, 4, 0, 0, 0, 0],
+    }
 }
 
 /// A UDP datagram without checksum (0: none).

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use hedgerow_datapath::sys::Netns;
 
 use super::frames;
-use super::model::Packet;
+use super::packet::Packet;
 use super::raw::Tap;
-use super::run::{Observed, describe};
+use super::run::{Observed, Out, describe};
 use super::world::World;
 
 pub trait Carrier {
@@ -30,10 +30,13 @@ impl Carrier for TestRun {
         let rehearsed = world.cloud.runtime.block_on(world.cloud.wire.rehearse(key, &frame));
         let rehearsed = rehearsed.expect("rehearse");
         let out = rehearsed.leaves.map(|frame| {
-            let macs = frame[..12].try_into().expect("a frame has MACs");
-            // To which port the program redirects is not told, but the receiver's MAC is unique.
-            let (port, vlan, _) = expected.out.unwrap_or((usize::MAX, None, [0; 12]));
-            (port, vlan, macs)
+            // To which port the program redirects is not told, nor the tag, but the receiver's MAC is
+            // unique. An answer goes back tagged as it came.
+            let whither = expected.out.as_ref().map(|out| (out.port, out.vlan));
+            let (port, vlan) = whither.unwrap_or((usize::MAX, None));
+            let tagged = frame[12..14] == [0x81, 0];
+            let (macs, packet) = (frame[..12].try_into(), &frame[if tagged { 18 } else { 14 }..]);
+            Out { port, vlan, macs: macs.expect("a frame has MACs"), packet: packet.to_vec() }
         });
         Observed { out, records: rehearsed.records.iter().map(describe).collect() }
     }
@@ -59,10 +62,13 @@ impl Live {
             let path = format!("/run/netns/hr.{}.{}", world.cloud.name, port.instance);
             let namespace = Netns::open(&path).expect("the instance's namespace");
             let open = || {
-                for scope in ["all", "default"] {
-                    let file = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
-                    std::fs::write(file, "1").expect("switch IPv6 off");
+                if port.link == "eth0" {
+                    // Where no route leads anywhere, nothing is answered.
+                    ip(&["-6", "rule", "add", "prio", "0", "blackhole"]);
+                    ip(&["-6", "rule", "del", "prio", "0", "lookup", "local"]);
                 }
+                let quiet = format!("/proc/sys/net/ipv6/conf/{}/addr_gen_mode", port.link);
+                std::fs::write(quiet, "1").expect("switch link-local addresses off");
                 ip(&["address", "flush", "dev", port.link]);
                 ip(&["link", "set", port.link, "arp", "off", "up"]);
                 Tap::open(port.link).expect("packet socket")
@@ -81,14 +87,13 @@ fn ip(arguments: &[&str]) {
 impl Carrier for Live {
     fn carry(&mut self, world: &mut World, packet: &Packet, expected: &Observed) -> Observed {
         self.taps[packet.port].send(&frames::frame(packet));
-        let ipv4 = frames::ipv4(packet);
         let mut out = None;
-        if let Some((port, _, _)) = expected.out {
-            let here = |bytes: &[u8]| bytes.get(14..14 + ipv4.len()) == Some(&ipv4);
-            let arrived = self.taps[port].wait(PATIENCE, |arrived| here(&arrived.bytes));
+        if let Some(Out { port, packet, .. }) = &expected.out {
+            let here = |bytes: &[u8]| bytes.get(14..14 + packet.len()) == Some(packet);
+            let arrived = self.taps[*port].wait(PATIENCE, |arrived| here(&arrived.bytes));
             out = arrived.map(|arrived| {
                 let macs = arrived.bytes[..12].try_into().expect("a frame has MACs");
-                (port, arrived.vlan, macs)
+                Out { port: *port, vlan: arrived.vlan, macs, packet: packet.clone() }
             });
         }
         let mut records: Vec<String> = Vec::new();

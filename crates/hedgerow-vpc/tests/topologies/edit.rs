@@ -1,16 +1,19 @@
 //! Requests that change something, and what they mean for the model.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use hedgerow_core::acl;
 use hedgerow_core::prefix::IpPrefix;
 use hedgerow_core::sg::{Direction, GroupId, ICMP, ICMPV6, RuleId, TCP, Traffic, UDP};
 
+use super::addresses::{FIRST_SECONDARY, FIXED, SHARED, is_six, nth};
 use super::cloud::texts;
-use super::generate::{Change, Edge, Entry, FIRST_SECONDARY, FIXED, Peer, Pick, Route, Rule};
-use super::model::{self, Goal, Id, Interface, Place, RulePeer};
-use super::world::World;
+use super::generate::{Change, Edge, Entry, Peer, Pick, Route, Rule};
+use super::model::{self, Goal, Id, Place, RulePeer};
+use super::world::{List, World, local};
+
+/// The destination of a route in requests.
+const DESTINATION: [&str; 2] = ["DestinationCidrBlock", "DestinationIpv6CidrBlock"];
 
 /// Protocol, first and last number as rules have them.
 fn words(traffic: Traffic) -> (String, Option<[i32; 2]>) {
@@ -22,12 +25,6 @@ fn words(traffic: Traffic) -> (String, Option<[i32; 2]>) {
         Traffic::Icmp { kind, code } => (ICMP.to_string(), Some([any(kind), any(code)])),
         Traffic::Icmpv6 { kind, code } => (ICMPV6.to_string(), Some([any(kind), any(code)])),
         Traffic::Other(number) => (number.to_string(), None),
-    }
-}
-
-impl Interface {
-    pub fn has(&self, address: IpAddr) -> bool {
-        self.exists && self.addresses.iter().any(|(own, _)| *own == address)
     }
 }
 
@@ -89,6 +86,10 @@ impl World {
             Change::Address(interface, host) => {
                 self.assign_shared(interface.of(self.ports.len()), *host)
             }
+            Change::Six(interface, six) => {
+                let id = interface.of(self.model.interfaces.len());
+                self.toggle_six(id, *six);
+            }
             Change::List(list, prefix) => self.toggle(*list, *prefix),
             Change::Delete(interface) => {
                 if let Some(id) = self.own_interface(*interface) {
@@ -126,7 +127,9 @@ impl World {
         let groups = &self.vpcs[vpc].groups;
         let (peer, field, text) = match rule.peer {
             Peer::Prefix(prefix) => {
-                (RulePeer::Prefix(prefix), "IpRanges.1.CidrIp", prefix.to_string())
+                let fields = ["IpRanges.1.CidrIp", "Ipv6Ranges.1.CidrIpv6"];
+                let (field, text) = block_field(prefix, fields);
+                (RulePeer::Prefix(prefix), field, text)
             }
             Peer::Group(pick) => {
                 let other = groups[pick.of(groups.len())].clone();
@@ -135,7 +138,7 @@ impl World {
             Peer::List(_) if self.lists.is_empty() => return,
             Peer::List(pick) => {
                 let list = pick.of(self.lists.len());
-                let id = self.lists[list].0.clone();
+                let id = self.lists[list].id.clone();
                 (RulePeer::List(list), "PrefixListIds.1.PrefixListId", id)
             }
         };
@@ -191,11 +194,11 @@ impl World {
             ("Protocol", protocol),
             ("RuleAction", if allow { "allow" } else { "deny" }.to_owned()),
             ("Egress", (direction == Direction::Egress).to_string()),
-            ("CidrBlock", peer.to_string()),
+            block_field(peer, ["CidrBlock", "Ipv6CidrBlock"]),
         ];
         if let Some([from, to]) = range {
             let names = match traffic {
-                Traffic::Icmp { .. } => ["Icmp.Type", "Icmp.Code"],
+                Traffic::Icmp { .. } | Traffic::Icmpv6 { .. } => ["Icmp.Type", "Icmp.Code"],
                 _ => ["PortRange.From", "PortRange.To"],
             };
             request.extend(names.into_iter().zip([from.to_string(), to.to_string()]));
@@ -232,7 +235,7 @@ impl World {
         let to = inside[route.to.of(inside.len())];
         let request = [
             ("RouteTableId", self.table_ids[table].clone()),
-            ("DestinationCidrBlock", route.prefix.to_string()),
+            block_field(route.prefix, DESTINATION),
             ("NetworkInterfaceId", self.model.interfaces[to].eni.clone()),
         ];
         let known = self.model.tables[table].contains_key(&route.prefix);
@@ -241,15 +244,14 @@ impl World {
         self.model.tables[table].insert(route.prefix, Goal::Interface(to));
     }
 
-    /// The route of the VPC's own block cannot go; it becomes local again.
+    /// The routes of the VPC's own blocks cannot go; they become local again.
     fn remove_route(&mut self, table: usize, pick: Pick) {
         let prefixes: Vec<IpPrefix> = self.model.tables[table].keys().copied().collect();
         let prefix = prefixes[pick.of(prefixes.len())];
-        let mut request = vec![
-            ("RouteTableId", self.table_ids[table].clone()),
-            ("DestinationCidrBlock", prefix.to_string()),
-        ];
-        if prefix == "10.0.0.0/16".parse().expect("prefix") {
+        let mut request =
+            vec![("RouteTableId", self.table_ids[table].clone()), block_field(prefix, DESTINATION)];
+        let vpc = self.vpc_of_table(table);
+        if local(vpc).contains_key(&prefix) {
             request.push(("LocalTarget", "true".to_owned()));
             self.cloud.ok("ReplaceRoute", &borrowed(&request));
             self.model.tables[table].insert(prefix, Goal::Local);
@@ -289,12 +291,17 @@ impl World {
         (known.table, known.acl) = (table, acl);
     }
 
-    /// Without groups an interface has the VPC's default one.
+    /// Without groups an interface has the VPC's default one; others have it rarely, because it lets
+    /// nearly all in.
     pub fn pick_groups(&self, vpc: usize, picks: &[Pick]) -> BTreeSet<GroupId> {
-        let all = &self.vpcs[vpc].groups;
+        let (default, own) = self.vpcs[vpc].groups.split_first().expect("the default group");
+        let one = |pick: &Pick| match own.is_empty() || pick.0 % 12 == 11 {
+            true => default.clone(),
+            false => own[pick.of(own.len())].clone(),
+        };
         match picks {
-            [] => BTreeSet::from([all[0].clone()]),
-            picks => picks.iter().map(|pick| all[pick.of(all.len())].clone()).collect(),
+            [] => BTreeSet::from([default.clone()]),
+            picks => picks.iter().map(one).collect(),
         }
     }
 
@@ -356,12 +363,12 @@ impl World {
 
     /// Gives a fixed interface one of a few secondary addresses, which another one may lose.
     pub fn assign_shared(&mut self, id: Id, pick: Pick) {
-        self.assign(id, u32::from(FIRST_SECONDARY) + (FIXED + pick.of(4)) as u32);
+        self.assign(id, u32::from(FIRST_SECONDARY) + (FIXED + pick.of(SHARED)) as u32);
     }
 
     pub fn assign(&mut self, id: Id, host: u32) {
         let subnet = self.model.interfaces[id].subnet;
-        let address = nth(self.model.subnets[subnet].block, host);
+        let address = nth(self.model.subnets[subnet].blocks[0], host);
         if self.model.interfaces[id].has(address) {
             return;
         }
@@ -372,13 +379,13 @@ impl World {
             ("AllowReassignment", "true"),
         ];
         self.cloud.ok("AssignPrivateIpAddresses", &request);
+        let held = IpPrefix::new(address, 32);
         for other in &mut self.model.interfaces {
             if other.subnet == subnet {
-                other.addresses.retain(|(own, _)| *own != address);
+                other.addresses.retain(|(own, _)| *own != held);
             }
         }
-        let tenure = self.tenure();
-        self.model.interfaces[id].addresses.push((address, tenure));
+        self.hold(id, held);
     }
 
     /// Puts a prefix on a list, or takes it off.
@@ -387,7 +394,10 @@ impl World {
             return;
         }
         let list = pick.of(self.lists.len());
-        let (id, version) = self.lists[list].clone();
+        let List { id, version, .. } = self.lists[list].clone();
+        if self.lists[list].six != is_six(prefix) {
+            return;
+        }
         let known = self.model.lists[list].contains(&prefix);
         if !known && self.model.lists[list].len() == 8 {
             return;
@@ -400,7 +410,7 @@ impl World {
         ];
         let xml = self.cloud.ok("ModifyManagedPrefixList", &borrowed(&request));
         let version = texts(&xml, "version").next().expect("a version");
-        self.lists[list].1 = version.parse().expect("a number");
+        self.lists[list].version = version.parse().expect("a number");
         match known {
             true => self.model.lists[list].remove(&prefix),
             false => self.model.lists[list].insert(prefix),
@@ -418,14 +428,11 @@ impl World {
     }
 }
 
-/// An address of an IPv4 block.
-pub fn nth(block: IpPrefix, host: u32) -> IpAddr {
-    match block {
-        IpPrefix::V4(block) => block.nth(host).into(),
-        IpPrefix::V6(block) => block.nth(host.into()).into(),
-    }
+/// The field of a request that has a block, by its family.
+fn block_field(prefix: IpPrefix, fields: [&'static str; 2]) -> (&'static str, String) {
+    (fields[usize::from(is_six(prefix))], prefix.to_string())
 }
 
-fn borrowed<'a>(request: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
+pub fn borrowed<'a>(request: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
     request.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }

@@ -3,13 +3,16 @@
 //! A [`Pick`] stands for one of the things that there are, counted round: every value means
 //! something in every topology, so that a case stays one while it shrinks.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use hedgerow_core::prefix::IpPrefix;
 use hedgerow_core::sg::{Direction, Traffic};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+
+use super::addresses::{FIXED, address, destination, everywhere, is_six, prefix};
+use super::packet::{Body, EXTENSIONS, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
 /// One of the things that there are, counted round.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +27,18 @@ impl Pick {
 /// Two VPCs with the same address block, and what happens in them.
 #[derive(Debug, Clone)]
 pub struct Topology {
-    pub lists: Vec<Vec<IpPrefix>>,
+    pub lists: Vec<List>,
     pub nets: [Net; 2],
     /// The interfaces that are there in every case.
     pub fixed: Vec<Fixed>,
     pub steps: Vec<Step>,
+}
+
+/// A prefix list; entries of the other family are left out.
+#[derive(Debug, Clone)]
+pub struct List {
+    pub six: bool,
+    pub entries: Vec<IpPrefix>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +52,7 @@ pub struct Net {
     pub interfaces: Vec<Interface>,
 }
 
-/// A group's rules, and whether it keeps the one that lets everything out.
+/// A group's rules, and whether it keeps those that let everything out.
 #[derive(Debug, Clone)]
 pub struct Group {
     pub keeps_egress: bool,
@@ -89,6 +99,7 @@ pub struct Edge {
 pub struct Interface {
     pub subnet: Pick,
     pub host: Pick,
+    pub six: Option<Six>,
     pub groups: Vec<Pick>,
     pub check: bool,
     /// On which trunk; `None`: on none.
@@ -100,6 +111,15 @@ pub struct Fixed {
     pub groups: Vec<Pick>,
     /// Addresses beside the one that each has.
     pub secondaries: Vec<Pick>,
+    pub sixes: Vec<Six>,
+}
+
+/// What an interface may have of its subnet's IPv6 block.
+#[derive(Debug, Clone, Copy)]
+pub enum Six {
+    Address(Pick),
+    /// A /80.
+    Prefix(Pick),
 }
 
 #[derive(Debug, Clone)]
@@ -121,6 +141,8 @@ pub enum What {
         to: To,
         body: Body,
         first_fragment: bool,
+        /// Which of [`EXTENSIONS`] it has, if it is one of IPv6.
+        extensions: u8,
     },
     /// An earlier packet once more.
     Again(Pick),
@@ -130,20 +152,14 @@ pub enum What {
     Error(Pick, u8),
     /// A later fragment of an earlier packet.
     Rest(Pick),
+    /// The question who on the link has an IPv6 address; `None`: the router's.
+    Solicit(Option<To>),
 }
 
 #[derive(Debug, Clone, Copy)]
 pub enum To {
     Interface(Pick, Pick),
     Address(IpAddr),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
-    Tcp { from: u16, to: u16, flags: u8 },
-    Udp { from: u16, to: u16 },
-    Icmp { kind: u8, code: u8, id: u16 },
-    Other(u8),
 }
 
 /// What is wrong with a packet.
@@ -170,50 +186,19 @@ pub enum Change {
     Plug(Pick, Pick),
     /// A secondary address comes to a fixed interface, maybe from another.
     Address(Pick, Pick),
+    /// The same in IPv6; if the interface has it already, it goes.
+    Six(Pick, Six),
     List(Pick, IpPrefix),
     /// The interface goes for good.
     Delete(Pick),
 }
-
-pub const TCP_FIN: u8 = 1;
-pub const TCP_SYN: u8 = 2;
-pub const TCP_RST: u8 = 4;
-pub const TCP_ACK: u8 = 16;
 
 fn pick() -> impl Strategy<Value = Pick> {
     (0u8..24).prop_map(Pick)
 }
 
 fn picks() -> impl Strategy<Value = Vec<Pick>> {
-    vec(pick(), 0..=3)
-}
-
-/// Where the secondary addresses of fixed interfaces begin. Their primary ones are left alone: flows
-/// from and to these would last from one case to the next.
-pub const FIRST_SECONDARY: u8 = 64;
-
-/// Few and close, so that random prefixes often hold random addresses.
-fn address() -> impl Strategy<Value = IpAddr> {
-    let subnet = select(vec![0u8, 1, 2, 3]);
-    prop_oneof![
-        12 => (subnet, 4u8..16).prop_map(|(subnet, host)| Ipv4Addr::new(10, 0, subnet, host)),
-        4 => (FIRST_SECONDARY..FIRST_SECONDARY + 12).prop_map(|host| Ipv4Addr::new(10, 0, 200, host)),
-        1 => Just(Ipv4Addr::new(10, 1, 0, 4)),
-        1 => Just(Ipv4Addr::new(192, 0, 2, 7)),
-        1 => Just(Ipv4Addr::new(224, 0, 0, 1)),
-        1 => Just(Ipv4Addr::new(10, 0, 0, 255)),
-    ]
-    .prop_map(IpAddr::V4)
-}
-
-/// Every IPv4 address.
-pub fn everywhere() -> IpPrefix {
-    IpPrefix::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
-}
-
-fn prefix() -> impl Strategy<Value = IpPrefix> {
-    let len = select(vec![0u8, 0, 8, 15, 16, 22, 23, 24, 24, 28, 29, 30, 31, 32, 32]);
-    (address(), len).prop_map(|(address, len)| IpPrefix::new(address, len))
+    prop_oneof![1 => Just(Vec::new()), 7 => vec(pick(), 1..=3)]
 }
 
 /// Around the borders of the evaluator's blocks and of the rules below.
@@ -225,7 +210,10 @@ fn port() -> impl Strategy<Value = u16> {
     ]
 }
 
-const OTHERS: [u8; 4] = [0, 47, 50, 255];
+/// Protocols of packets; see [`Body::of_family`].
+const OTHERS: [u8; 5] = [0, 47, 50, 58, 255];
+/// Protocols of rules.
+const OTHERS_OF_RULES: [u8; 5] = [0, 47, 50, 59, 255];
 
 fn traffic() -> impl Strategy<Value = Traffic> {
     let range = || {
@@ -234,13 +222,16 @@ fn traffic() -> impl Strategy<Value = Traffic> {
             1 => Just((0, u16::MAX)),
         ]
     };
-    let icmp = (select(vec![None, Some(0u8), Some(3), Some(8)]), proptest::option::of(0u8..3));
+    let code = || proptest::option::of(0u8..3);
+    let icmp = (select(vec![None, Some(0u8), Some(3), Some(8)]), code());
+    let icmpv6 = (select(vec![None, Some(0u8), Some(1), Some(128), Some(129)]), code());
     prop_oneof![
-        4 => Just(Traffic::All),
+        7 => Just(Traffic::All),
         4 => range().prop_map(|(from, to)| Traffic::Tcp { from, to }),
         4 => range().prop_map(|(from, to)| Traffic::Udp { from, to }),
         2 => icmp.prop_map(|(kind, code)| Traffic::Icmp { kind, code: kind.and(code) }),
-        1 => select(OTHERS.to_vec()).prop_map(Traffic::Other),
+        2 => icmpv6.prop_map(|(kind, code)| Traffic::Icmpv6 { kind, code: kind.and(code) }),
+        1 => select(OTHERS_OF_RULES.to_vec()).prop_map(Traffic::Other),
     ]
 }
 
@@ -250,8 +241,8 @@ fn direction() -> impl Strategy<Value = Direction> {
 
 fn rule() -> impl Strategy<Value = Rule> {
     let peer = prop_oneof![
-        4 => prefix().prop_map(Peer::Prefix),
-        3 => pick().prop_map(Peer::Group),
+        6 => prefix().prop_map(Peer::Prefix),
+        2 => pick().prop_map(Peer::Group),
         1 => pick().prop_map(Peer::List),
     ];
     let direction = prop_oneof![2 => Just(Direction::Ingress), 1 => Just(Direction::Egress)];
@@ -263,24 +254,28 @@ fn rule() -> impl Strategy<Value = Rule> {
 }
 
 fn group() -> impl Strategy<Value = Group> {
-    (prop_oneof![3 => Just(true), 2 => Just(false)], vec(rule(), 0..=4))
+    (any::<bool>(), vec(rule(), 0..=6))
         .prop_map(|(keeps_egress, rules)| Group { keeps_egress, rules })
 }
 
 fn route() -> impl Strategy<Value = Route> {
-    let len = select(vec![0u8, 16, 16, 22, 23, 24, 24, 24, 28, 32]);
-    let prefix = (address(), len).prop_map(|(address, len)| IpPrefix::new(address, len));
-    (prefix, pick()).prop_map(|(prefix, to)| Route { prefix, to })
+    (destination(), pick()).prop_map(|(prefix, to)| Route { prefix, to })
 }
 
-/// Mostly with an entry for everything at the end, as most have.
+/// Mostly with entries for everything at the end, as most have.
 fn acl() -> impl Strategy<Value = Vec<Entry>> {
-    let all =
-        |direction| Entry { direction, allow: true, traffic: Traffic::All, peer: everywhere() };
+    let all = |direction, six| Entry {
+        direction,
+        allow: true,
+        traffic: Traffic::All,
+        peer: everywhere(six),
+    };
     let end = prop_oneof![4 => Just(true), 1 => Just(false)];
     (vec(entry(), 0..=4), end).prop_map(move |(mut entries, end)| {
         if end {
-            entries.extend([all(Direction::Ingress), all(Direction::Egress)]);
+            for six in [false, true] {
+                entries.extend([all(Direction::Ingress, six), all(Direction::Egress, six)]);
+            }
         }
         entries
     })
@@ -301,16 +296,28 @@ fn checked() -> impl Strategy<Value = bool> {
 }
 
 fn interface() -> impl Strategy<Value = Interface> {
-    let trunk = prop_oneof![4 => pick().prop_map(Some), 1 => Just(None)];
-    (pick(), pick(), picks(), checked(), trunk).prop_map(|(subnet, host, groups, check, trunk)| {
-        Interface { subnet, host, groups, check, trunk }
-    })
+    let trunk = prop_oneof![3 => pick().prop_map(Some), 1 => Just(None)];
+    let six = prop_oneof![3 => six().prop_map(Some), 1 => Just(None)];
+    (pick(), pick(), six, picks(), checked(), trunk).prop_map(
+        |(subnet, host, six, groups, check, trunk)| Interface {
+            subnet,
+            host,
+            six,
+            groups,
+            check,
+            trunk,
+        },
+    )
+}
+
+fn six() -> impl Strategy<Value = Six> {
+    prop_oneof![3 => pick().prop_map(Six::Address), 1 => pick().prop_map(Six::Prefix)]
 }
 
 fn net(most: usize) -> impl Strategy<Value = Net> {
     (
         vec(group(), most.min(1)..=most),
-        vec(vec(route(), 0..=4), 0..=most.min(2)),
+        vec(vec(route(), 0..=6), 0..=most.min(2)),
         vec(acl(), 0..=most.min(2)),
         vec(edge(), most.min(1)..=most),
         edge(),
@@ -329,7 +336,8 @@ fn net(most: usize) -> impl Strategy<Value = Net> {
 fn body() -> impl Strategy<Value = Body> {
     let flags = prop_oneof![5 => Just(TCP_SYN), 1 => flags()];
     let source = || select(vec![1024u16, 1025, 80]);
-    let kind = select(vec![8u8, 8, 0, 13, 3, 11, 200]);
+    // 133 to 136 and 143 are neighbour discovery in ICMPv6.
+    let kind = select(vec![8u8, 8, 8, 0, 13, 3, 11, 135, 143, 200]);
     prop_oneof![
         4 => (source(), port(), flags).prop_map(|(from, to, flags)| Body::Tcp { from, to, flags }),
         4 => (source(), port()).prop_map(|(from, to)| Body::Udp { from, to }),
@@ -351,13 +359,17 @@ fn to() -> impl Strategy<Value = To> {
 
 fn send() -> impl Strategy<Value = Send> {
     let fragment = prop_oneof![8 => Just(false), 1 => Just(true)];
+    let extensions = prop_oneof![3 => Just(0u8), 1 => 1..EXTENSIONS.len() as u8];
+    let new = (to(), body(), fragment, extensions);
     let what = prop_oneof![
-        6 => (to(), body(), fragment)
-            .prop_map(|(to, body, first_fragment)| What::New { to, body, first_fragment }),
+        6 => new.prop_map(|(to, body, first_fragment, extensions)| {
+            What::New { to, body, first_fragment, extensions }
+        }),
         2 => pick().prop_map(What::Again),
         3 => (pick(), flags()).prop_map(|(of, flags)| What::Answer(of, flags)),
         1 => (pick(), select(vec![3u8, 11, 4, 12])).prop_map(|(of, kind)| What::Error(of, kind)),
         1 => pick().prop_map(What::Rest),
+        1 => proptest::option::weighted(0.9, to()).prop_map(What::Solicit),
     ];
     let twist = prop_oneof![
         40 => Just(Twist::Nothing),
@@ -381,25 +393,31 @@ fn change() -> impl Strategy<Value = Change> {
         1 => pick().prop_map(Change::Check),
         1 => (pick(), pick()).prop_map(|(interface, trunk)| Change::Plug(interface, trunk)),
         1 => (pick(), pick()).prop_map(|(interface, host)| Change::Address(interface, host)),
+        1 => (pick(), six()).prop_map(|(interface, six)| Change::Six(interface, six)),
         1 => (pick(), prefix()).prop_map(|(list, prefix)| Change::List(list, prefix)),
         1 => pick().prop_map(Change::Delete),
     ]
 }
 
-/// How many interfaces there are in every case.
-pub const FIXED: usize = 6;
+fn list() -> impl Strategy<Value = List> {
+    (any::<bool>(), vec(prefix(), 1..=5)).prop_map(|(six, mut entries)| {
+        entries.retain(|entry| is_six(*entry) == six);
+        List { six, entries }
+    })
+}
 
 pub fn topology() -> impl Strategy<Value = Topology> {
-    let fixed = (picks(), vec(pick(), 0..=1))
-        .prop_map(|(groups, secondaries)| Fixed { groups, secondaries });
+    let fixed = (picks(), vec(pick(), 0..=1), vec(six(), 0..=1))
+        .prop_map(|(groups, secondaries, sixes)| Fixed { groups, secondaries, sixes });
     let step = prop_oneof![7 => send().prop_map(Step::Send), 1 => change().prop_map(Step::Change)];
-    (vec(vec(prefix(), 0..=3), 0..=1), (net(4), net(1)), vec(fixed, FIXED), vec(step, 8..48))
-        .prop_map(|(lists, (main, other), fixed, steps)| Topology {
+    (vec(list(), 0..=2), (net(4), net(1)), vec(fixed, FIXED), vec(step, 8..48)).prop_map(
+        |(lists, (main, other), fixed, steps)| Topology {
             lists,
             nets: [main, other],
             fixed,
             steps,
-        })
+        },
+    )
 }
 
 /// A list of which parts can go.
@@ -441,8 +459,12 @@ impl Topology {
             }
         }
         if inside {
-            lists.extend(all(self.lists.iter_mut()));
-            lists.extend(all(self.fixed.iter_mut().map(|fixed| &mut fixed.groups)));
+            lists.extend(all(self.lists.iter_mut().map(|list| &mut list.entries)));
+            for fixed in &mut self.fixed {
+                let own: [&mut dyn Shorten; 3] =
+                    [&mut fixed.groups, &mut fixed.secondaries, &mut fixed.sixes];
+                lists.extend(own);
+            }
         } else {
             lists.push(&mut self.lists);
             lists.insert(0, &mut self.steps);

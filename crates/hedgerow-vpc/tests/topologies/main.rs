@@ -8,16 +8,19 @@
 //!
 //! A failure shrinks and prints how to repeat it. What was found once is in `regressions`.
 
+mod addresses;
 mod carry;
 mod cloud;
 mod edit;
 mod frames;
 mod generate;
 mod model;
+mod packet;
 #[path = "../harness/raw.rs"]
 mod raw;
 mod regressions;
 mod run;
+mod six;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -216,8 +219,10 @@ fn all(mode: Mode, test: &str, usual: u32) -> Tally {
 
 /// Every outcome is common enough to mean something.
 fn worthwhile(tally: &Tally, cases: usize) {
-    let seen = |reason| tally.seen.get(&reason).copied().unwrap_or(0);
+    let seen = |six, reason| tally.seen.get(&(six, reason)).copied().unwrap_or(0);
     assert!(tally.packets >= 5 * cases, "packets: {tally:?}");
+    assert!(tally.of_the_link >= cases / 10, "packets for the link: {tally:?}");
+    assert!(tally.narrow.iter().all(|rules| *rules >= cases / 20), "narrow rules: {tally:?}");
     assert!(tally.tracked >= cases / 5, "packets of tracked flows: {tally:?}");
     assert!(tally.changes >= cases, "changes: {tally:?}");
     for reason in [
@@ -236,8 +241,11 @@ fn worthwhile(tally: &Tally, cases: usize) {
         Reason::NetworkAclIngress,
         Reason::DestinationAddress,
     ] {
-        assert!(seen(reason) >= cases / 100, "{reason}: {tally:?}");
+        for (six, few) in [(false, cases / 150), (true, cases / 200)] {
+            assert!(seen(six, reason) >= few, "{reason}, six {six}: {tally:?}");
+        }
     }
+    assert!(seen(true, Reason::Malformed) >= cases / 100, "extension headers: {tally:?}");
 }
 
 #[test]

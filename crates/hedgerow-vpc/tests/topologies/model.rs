@@ -8,11 +8,11 @@ use hedgerow_core::acl;
 use hedgerow_core::prefix::IpPrefix;
 use hedgerow_core::reason::Reason;
 use hedgerow_core::route::{self, Target};
-use hedgerow_core::sg::{
-    self, Direction, GroupId, ICMP, Peer, RuleId, TCP, Traffic, UDP, judge, tracks,
-};
+use hedgerow_core::sg::{self, Direction, GroupId, Peer, RuleId, Traffic, judge, tracks};
 
-use super::generate::{Body, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use hedgerow_datapath::fabric::{ROUTER_LINK_LOCAL, ROUTER_MAC};
+
+use super::packet::{Body, Packet, Part, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
 /// Position of an interface in [`Model::interfaces`].
 pub type Id = usize;
@@ -29,14 +29,26 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// The port, and the tag of frames there.
+    pub fn port(self) -> Option<(usize, Option<u16>)> {
+        match self {
+            Place::Nowhere => None,
+            Place::Port(port) => Some((port, None)),
+            Place::Branch { port, vlan } => Some((port, Some(vlan))),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Interface {
     pub eni: String,
     pub mac: [u8; 6],
     pub vpc: usize,
     pub subnet: usize,
-    /// Each with a number of its own for every time that an interface gets an address.
-    pub addresses: Vec<(IpAddr, u64)>,
+    /// Addresses and delegated prefixes, each with a number of its own for every time that an interface
+    /// gets one.
+    pub addresses: Vec<(IpPrefix, u64)>,
     pub groups: BTreeSet<GroupId>,
     pub check: bool,
     pub place: Place,
@@ -44,11 +56,23 @@ pub struct Interface {
     pub exists: bool,
 }
 
+impl Interface {
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.exists && self.addresses.iter().any(|(own, _)| own.contains(address))
+    }
+
+    /// Whether it has any of these addresses.
+    pub fn meets(&self, held: IpPrefix) -> bool {
+        self.exists && self.addresses.iter().any(|(own, _)| own.overlaps(&held))
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Subnet {
     pub id: String,
     pub vpc: usize,
-    pub block: IpPrefix,
+    /// Of IPv4 and of IPv6.
+    pub blocks: [IpPrefix; 2],
     pub table: usize,
     pub acl: usize,
 }
@@ -88,59 +112,15 @@ pub struct Model {
     fragments: BTreeSet<(Id, Id, IpAddr, IpAddr, u16, u8)>,
 }
 
-/// A packet at the port where it enters.
-#[derive(Debug, Clone)]
-pub struct Packet {
-    pub port: usize,
-    pub vlan: Option<u16>,
-    pub source_mac: [u8; 6],
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    /// Identification of the datagram.
-    pub id: u16,
-    pub body: Body,
-    pub part: Part,
-    /// The packet that an ICMP error is about.
-    pub about: Option<(IpAddr, IpAddr, Body)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    Whole,
-    First,
-    Later,
-}
-
-impl Body {
-    pub fn protocol(self) -> u8 {
-        match self {
-            Body::Tcp { .. } => TCP,
-            Body::Udp { .. } => UDP,
-            Body::Icmp { .. } => ICMP,
-            Body::Other(number) => number,
-        }
-    }
-
-    /// Source and destination port as rules and records have them.
-    pub fn ports(self) -> (u16, u16) {
-        match self {
-            Body::Tcp { from, to, .. } | Body::Udp { from, to } => (from, to),
-            Body::Icmp { kind, code, .. } => (0, u16::from_be_bytes([kind, code])),
-            Body::Other(_) => (0, 0),
-        }
-    }
-
-    fn flags(self) -> u8 {
-        if let Body::Tcp { flags, .. } = self { flags } else { 0 }
-    }
-}
-
 /// What becomes of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub reason: Reason,
     pub from: Option<Id>,
+    /// `None` where it is allowed: it ends at the link itself, and nobody speaks of it.
     pub to: Option<Id>,
+    /// The MAC that answers at once, where somebody asked for one.
+    pub answer: Option<[u8; 6]>,
     /// Rules that let it out and in; `None` for packets of tracked flows, of which there is no news.
     pub rules: Option<[RuleId; 2]>,
 }
@@ -192,7 +172,7 @@ impl Model {
     fn owner(&self, vpc: usize, address: IpAddr) -> Option<(Id, u64)> {
         self.interfaces.iter().enumerate().filter(|(_, i)| i.exists && i.vpc == vpc).find_map(
             |(id, interface)| {
-                let held = interface.addresses.iter().find(|(own, _)| *own == address)?;
+                let held = interface.addresses.iter().find(|(own, _)| own.contains(address))?;
                 Some((id, held.1))
             },
         )
@@ -206,7 +186,7 @@ impl Model {
 
     /// Decides, and remembers what the decision starts.
     pub fn judge(&mut self, packet: &Packet) -> Verdict {
-        let drop = |reason, from, to| Verdict { reason, from, to, rules: None };
+        let drop = |reason, from, to| Verdict { reason, from, to, answer: None, rules: None };
         let Some(from) = self.sender(packet.port, packet.vlan) else {
             let port = self.sender(packet.port, None);
             return drop(Reason::UnknownVlan, port, None);
@@ -216,13 +196,28 @@ impl Model {
         if packet.source_mac != sender.mac {
             return drop(Reason::SourceMac, Some(from), None);
         }
+        if packet.is_too_long() {
+            return drop(Reason::Malformed, Some(from), None);
+        }
+        if packet.is_of_the_link() {
+            let answer = self.neighbour(from, packet.body);
+            return Verdict { answer, ..drop(Reason::Allowed, Some(from), None) };
+        }
         let source_owner = self.owner(vpc, packet.source).map(|(id, _)| id);
-        if sender.check && source_owner != Some(from) {
+        let subnet = &self.subnets[sender.subnet];
+        let many = goes_to_many(packet.destination, subnet.blocks[0]);
+        // Hosts speak to groups before they have an address.
+        if many && packet.is_six() {
+            return drop(Reason::Multicast, Some(from), None);
+        }
+        if sender.check && source_owner != Some(from) || is_local(packet.source) {
             return drop(Reason::SourceAddress, Some(from), None);
         }
-        let subnet = &self.subnets[sender.subnet];
-        if goes_to_many(packet.destination, subnet.block) {
+        if many {
             return drop(Reason::Multicast, Some(from), None);
+        }
+        if is_local(packet.destination) {
+            return drop(Reason::NoRoute, Some(from), None);
         }
         let owner = self.owner(vpc, packet.destination).map(|(id, _)| id);
         let to = match self.route(subnet, packet.destination, owner) {
@@ -240,8 +235,9 @@ impl Model {
             Side { interface: from, address: packet.source, owns: source_owner == Some(from) },
             Side { interface: to, address: packet.destination, owns: owner == Some(to) },
         ];
-        let datagram =
-            (from, to, packet.source, packet.destination, packet.id, packet.body.protocol());
+        // In IPv6 a datagram's number is one whatever the protocol (RFC 8200, 4.5).
+        let protocol = if packet.is_six() { 0 } else { packet.body.protocol() };
+        let datagram = (from, to, packet.source, packet.destination, packet.id, protocol);
         let verdict = match packet.part {
             Part::Later if self.fragments.contains(&datagram) => Ok(None),
             Part::Later => Err(Reason::Fragment),
@@ -251,14 +247,26 @@ impl Model {
             self.fragments.insert(datagram);
         }
         match verdict {
-            Ok(rules) => Verdict { reason: Reason::Allowed, from: Some(from), to: Some(to), rules },
+            Ok(rules) => Verdict { rules, ..drop(Reason::Allowed, Some(from), Some(to)) },
             Err(reason) => drop(reason, Some(from), Some(to)),
         }
     }
 
+    /// Which MAC answers a neighbour solicitation.
+    fn neighbour(&self, asker: Id, body: Body) -> Option<[u8; 6]> {
+        let Body::Solicit(target) = body else { return None };
+        if target == ROUTER_LINK_LOCAL {
+            return Some(ROUTER_MAC);
+        }
+        let Interface { vpc, subnet, .. } = self.interfaces[asker];
+        let (owner, _) = self.owner(vpc, target.into())?;
+        let near = owner != asker && self.interfaces[owner].subnet == subnet;
+        near.then_some(self.interfaces[owner].mac)
+    }
+
     /// Where the subnet's table leads; in the subnet itself, to whoever has the address.
     fn route(&self, subnet: &Subnet, destination: IpAddr, owner: Option<Id>) -> Result<Id, Reason> {
-        if subnet.block.contains(destination) {
+        if subnet.blocks.iter().any(|block| block.contains(destination)) {
             return owner.ok_or(Reason::NoRoute);
         }
         let target = |goal: &Goal| match *goal {
@@ -359,6 +367,13 @@ impl Model {
         self.interfaces[id].groups.iter().map(group).collect()
     }
 
+    /// Whether a rule is for a prefix that not everybody is in.
+    pub fn is_narrow(&self, id: &RuleId) -> bool {
+        let mut rules = self.groups.values().flatten();
+        let rule = rules.find(|rule| rule.id == *id);
+        rule.is_some_and(|rule| matches!(rule.peer, RulePeer::Prefix(p) if p.prefix_len() > 0))
+    }
+
     fn seen(&self, packet: &Packet, peer: Side) -> sg::Packet {
         let groups = || self.interfaces[peer.interface].groups.clone();
         sg::Packet {
@@ -386,7 +401,7 @@ impl Model {
             false => Who::Forwards(side.interface),
         };
         let port = match body {
-            Body::Icmp { id, .. } => id,
+            Body::Icmp { id, .. } | Body::Icmpv6 { id, .. } => id,
             body if sends => body.ports().0,
             body => body.ports().1,
         };
@@ -427,7 +442,11 @@ impl Model {
 
     /// Whether the packet is an ICMP error about one that its receiver sent in a tracked flow.
     fn related(&self, packet: &Packet, [from, to]: [Side; 2]) -> bool {
-        let Body::Icmp { kind: 3 | 4 | 11 | 12, .. } = packet.body else { return false };
+        let (Body::Icmp { kind: 3 | 4 | 11 | 12, .. } | Body::Icmpv6 { kind: 1..=4, .. }) =
+            packet.body
+        else {
+            return false;
+        };
         let Some((source, destination, body)) = packet.about else { return false };
         if source != packet.destination {
             return false;
@@ -452,6 +471,12 @@ impl Model {
     }
 }
 
+/// An address of IPv6 that counts on one link only, or none.
+fn is_local(address: IpAddr) -> bool {
+    let IpAddr::V6(address) = address else { return false };
+    address.is_unspecified() || address.is_unicast_link_local()
+}
+
 /// Multicast, and the broadcast of the sender's subnet.
 fn goes_to_many(destination: IpAddr, subnet: IpPrefix) -> bool {
     match (destination, subnet) {
@@ -470,6 +495,11 @@ fn flow_key(body: Body, [from, to]: [End; 2]) -> Option<FlowKey> {
             0 => (8, to),
             13 | 15 | 17 => (kind, from),
             14 | 16 | 18 => (kind - 1, to),
+            _ => return None,
+        }),
+        Body::Icmpv6 { kind, .. } => Some(match kind {
+            128 => (kind, from),
+            129 => (kind - 1, to),
             _ => return None,
         }),
         _ => None,

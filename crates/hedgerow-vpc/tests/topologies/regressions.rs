@@ -2,9 +2,11 @@
 
 use hedgerow_core::reason::Reason;
 
+use super::addresses::{FIXED, nth, subnet_blocks};
 use super::generate::{
-    Body, Edge, FIXED, Fixed, Interface, Net, Pick, Send, Step, To, Topology, Twist, What,
+    Edge, Fixed, Interface, Net, Pick, Route, Send, Six, Step, To, Topology, Twist, What,
 };
+use super::packet::Body;
 use super::{Bench, Mode};
 
 /// Nothing but what is there in every case, in the VPCs' default groups.
@@ -17,7 +19,7 @@ fn quiet() -> Topology {
         fixed: Edge { table: None, acl: None },
         interfaces: Vec::new(),
     };
-    let fixed = Fixed { groups: Vec::new(), secondaries: Vec::new() };
+    let fixed = Fixed { groups: Vec::new(), secondaries: Vec::new(), sixes: Vec::new() };
     Topology {
         lists: Vec::new(),
         nets: [net(), net()],
@@ -26,9 +28,21 @@ fn quiet() -> Topology {
     }
 }
 
-fn send(from: u8, to: u8, body: Body) -> Step {
-    let to = To::Interface(Pick(to), Pick(0));
-    let what = What::New { to, body, first_fragment: false };
+/// A second subnet, and a branch in it: the seventh interface.
+fn second_subnet(topology: &mut Topology, edge: Edge) {
+    topology.nets[0].subnets = vec![edge];
+    topology.nets[0].interfaces = vec![Interface {
+        subnet: Pick(1),
+        host: Pick(0),
+        six: Some(Six::Address(Pick(0))),
+        groups: Vec::new(),
+        check: true,
+        trunk: Some(Pick(0)),
+    }];
+}
+
+fn send(from: u8, to: To, body: Body) -> Step {
+    let what = What::New { to, body, first_fragment: false, extensions: 0 };
     Step::Send(Send { from: Pick(from), what, twist: Twist::Nothing })
 }
 
@@ -38,7 +52,7 @@ fn fate(name: &str, topology: &Topology) -> Reason {
         let mut bench = Bench::new(mode, format!("t{}-{name}{}", std::process::id(), mode as u8));
         let tally = bench.run(0, topology, true).unwrap_or_else(|why| panic!("{name}: {why}"));
         assert_eq!(tally.packets, 1, "{tally:?}");
-        *tally.seen.keys().next().expect("a packet")
+        tally.seen.keys().next().expect("a packet").1
     });
     assert_eq!(by_test_run, live);
     live
@@ -49,16 +63,22 @@ fn fate(name: &str, topology: &Topology) -> Reason {
 #[test]
 fn a_drop_by_a_network_acl_names_no_rule() {
     let mut topology = quiet();
-    // A subnet whose list lets nothing pass, and a branch in it, which is the seventh interface.
     topology.nets[0].acls = vec![Vec::new()];
-    topology.nets[0].subnets = vec![Edge { table: None, acl: Some(Pick(0)) }];
-    topology.nets[0].interfaces = vec![Interface {
-        subnet: Pick(1),
-        host: Pick(0),
-        groups: Vec::new(),
-        check: true,
-        trunk: Some(Pick(0)),
-    }];
-    topology.steps = vec![send(FIXED as u8, 0, Body::Udp { from: 1024, to: 53 })];
+    second_subnet(&mut topology, Edge { table: None, acl: Some(Pick(0)) });
+    let to = To::Interface(Pick(0), Pick(0));
+    topology.steps = vec![send(FIXED as u8, to, Body::Udp { from: 1024, to: 53 })];
     assert_eq!(fate("acl", &topology), Reason::NetworkAclEgress);
+}
+
+/// A packet to an IPv6 address of its own subnet that nobody has went where the route table leads; in
+/// IPv4 no route is asked within a subnet.
+#[test]
+fn nobody_of_the_own_subnet_is_not_routed() {
+    let mut topology = quiet();
+    let own = subnet_blocks(0, 0)[1];
+    topology.nets[0].tables = vec![vec![Route { prefix: own, to: Pick(0) }]];
+    second_subnet(&mut topology, Edge { table: Some(Pick(0)), acl: None });
+    let nobody = To::Address(nth(own, 15));
+    topology.steps = vec![send(FIXED as u8, nobody, Body::Udp { from: 1024, to: 53 })];
+    assert_eq!(fate("near", &topology), Reason::NoRoute);
 }

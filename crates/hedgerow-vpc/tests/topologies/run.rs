@@ -1,26 +1,32 @@
 //! One case: the topology is made, its packets are sent, and everything is compared with the model.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hedgerow_core::reason::Reason;
 use hedgerow_core::sg::Direction;
-use hedgerow_datapath::fabric::ROUTER_MAC;
+use hedgerow_datapath::fabric::{ROUTER_LINK_LOCAL, ROUTER_MAC};
 use hedgerow_vpc::wire::FlowRecord;
 
 use super::carry::Carrier;
 use super::frames;
-use super::generate::{Body, Send, Step, TCP_ACK, To, Topology, Twist, What};
-use super::model::{Id, Packet, Part, Place, Verdict};
+use super::generate::{Send, Step, To, Topology, Twist, What};
+use super::model::{Id, Place, Verdict};
+use super::packet::{Body, EXTENSIONS, FRAGMENT, Packet, Part};
 use super::world::World;
 
 /// What cases came to, to see that they were worth it.
 #[derive(Debug, Default, Clone)]
 pub struct Tally {
     pub packets: usize,
-    pub seen: BTreeMap<Reason, usize>,
+    /// Whether they were packets of IPv6, and how they fared.
+    pub seen: BTreeMap<(bool, Reason), usize>,
     /// Packets of flows that were tracked.
     pub tracked: usize,
+    /// Packets for the link only.
+    pub of_the_link: usize,
+    /// Rules that decided by a prefix that not everybody is in, of IPv4 and of IPv6.
+    pub narrow: [usize; 2],
     pub changes: usize,
 }
 
@@ -28,6 +34,10 @@ impl Tally {
     pub fn add(&mut self, other: &Tally) {
         self.packets += other.packets;
         self.tracked += other.tracked;
+        self.of_the_link += other.of_the_link;
+        for (count, more) in self.narrow.iter_mut().zip(other.narrow) {
+            *count += more;
+        }
         self.changes += other.changes;
         for (reason, count) in &other.seen {
             *self.seen.entry(*reason).or_default() += count;
@@ -38,27 +48,42 @@ impl Tally {
 /// What was observed of a packet, in the words that verdicts are put in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// Where it came out: port, tag, and the frame's MACs (receiver's, sender's).
-    pub out: Option<(usize, Option<u16>, [u8; 12])>,
+    pub out: Option<Out>,
     pub records: Vec<String>,
 }
 
+/// Where a packet came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Out {
+    pub port: usize,
+    pub vlan: Option<u16>,
+    /// The receiver's, and the sender's.
+    pub macs: [u8; 12],
+    /// From the IP header on.
+    pub packet: Vec<u8>,
+}
+
 /// Where the packet must come out.
-pub fn expected_out(world: &World, verdict: &Verdict) -> Option<(usize, Option<u16>, [u8; 12])> {
-    let (Reason::Allowed, Some(from), Some(to)) = (verdict.reason, verdict.from, verdict.to) else {
-        return None;
+pub fn expected_out(world: &World, packet: &Packet, verdict: &Verdict) -> Option<Out> {
+    let interfaces = &world.model.interfaces;
+    let at = |id: Id, source: [u8; 6], packet: Vec<u8>| {
+        let (port, vlan) = interfaces[id].place.port()?;
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&interfaces[id].mac);
+        macs[6..].copy_from_slice(&source);
+        Some(Out { port, vlan, macs, packet })
     };
-    let [from, to] = [from, to].map(|id| &world.model.interfaces[id]);
-    let (port, vlan) = match to.place {
-        Place::Nowhere => return None,
-        Place::Port(port) => (port, None),
-        Place::Branch { port, vlan } => (port, Some(vlan)),
-    };
-    let source = if from.subnet == to.subnet { from.mac } else { ROUTER_MAC };
-    let mut macs = [0; 12];
-    macs[..6].copy_from_slice(&to.mac);
-    macs[6..].copy_from_slice(&source);
-    Some((port, vlan, macs))
+    match (verdict, packet.body) {
+        (Verdict { answer: Some(mac), from: Some(from), .. }, Body::Solicit(target)) => {
+            at(*from, *mac, frames::advertisement(packet, target, *mac))
+        }
+        (Verdict { reason: Reason::Allowed, from: Some(from), to: Some(to), .. }, _) => {
+            let near = interfaces[*from].subnet == interfaces[*to].subnet;
+            let source = if near { interfaces[*from].mac } else { ROUTER_MAC };
+            at(*to, source, frames::packet(packet))
+        }
+        _ => None,
+    }
 }
 
 /// What makes a record, time and size aside.
@@ -82,10 +107,7 @@ pub fn describe(record: &FlowRecord) -> String {
 /// What must be recorded of the packet.
 fn expected_records(world: &World, packet: &Packet, verdict: &Verdict) -> Vec<String> {
     let eni = |id: Option<Id>| id.map_or("-", |id| world.model.interfaces[id].eni.as_str());
-    let (source_port, destination_port) = match packet.part {
-        Part::Later => (0, 0),
-        _ => packet.body.ports(),
-    };
+    let (source_port, destination_port) = packet.ports();
     let line = |direction: Direction, rule: &str| {
         let (gate, other) = match direction {
             Direction::Egress => (verdict.from, verdict.to),
@@ -98,7 +120,7 @@ fn expected_records(world: &World, packet: &Packet, verdict: &Verdict) -> Vec<St
             eni(other),
             packet.source,
             packet.destination,
-            packet.body.protocol(),
+            packet.protocol(),
             verdict.reason,
         )
     };
@@ -145,7 +167,7 @@ pub fn run(
         let Some(packet) = packet else { continue };
         let verdict = world.model.judge(&packet);
         let expected = Observed {
-            out: expected_out(world, &verdict),
+            out: expected_out(world, &packet, &verdict),
             records: expected_records(world, &packet, &verdict),
         };
         let observed = carrier.carry(world, &packet, &expected);
@@ -158,8 +180,15 @@ pub fn run(
             ));
         }
         tally.packets += 1;
+        for rule in verdict.rules.iter().flatten() {
+            tally.narrow[usize::from(packet.is_six())] += usize::from(world.model.is_narrow(rule));
+        }
+        if verdict.reason == Reason::Allowed && verdict.to.is_none() {
+            tally.of_the_link += 1;
+            continue;
+        }
         tally.tracked += usize::from(expected.out.is_some() && expected.records.is_empty());
-        *tally.seen.entry(verdict.reason).or_default() += 1;
+        *tally.seen.entry((packet.is_six(), verdict.reason)).or_default() += 1;
         let at = verdict.to.filter(|_| verdict.reason == Reason::Allowed);
         sent.push(Sent { packet, at });
     }
@@ -175,18 +204,24 @@ fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Pac
     let exists = |id: &Id| world.model.interfaces[*id].place != Place::Nowhere;
     let plugged: Vec<Id> = (0..world.model.interfaces.len()).filter(exists).collect();
     let mut packet = match &send.what {
-        What::New { to, body, first_fragment } => {
+        What::New { to, body, first_fragment, extensions } => {
             let from = plugged[send.from.of(plugged.len())];
-            let source = world.usable(from)[0];
-            let mut packet = packet_from(world, from, source, resolve_to(world, from, *to), *body)?;
+            let destination = resolve_to(world, from, *to, None)?;
+            let mut sources = world.usable(from);
+            sources.retain(|source| source.is_ipv6() == destination.is_ipv6());
+            let source = *sources.get(usize::from(send.from.0 / 8) % sources.len().max(1))?;
+            let mut packet = packet_from(world, from, source, destination, *body)?;
             packet.id = world.runs.wrapping_mul(64) | number;
             packet.part = if *first_fragment { Part::First } else { Part::Whole };
+            if packet.is_six() {
+                packet.extensions = extended(*extensions, packet.part);
+            }
             packet
         }
         What::Again(pick) => earlier(*pick)?.packet.clone(),
         What::Answer(pick, flags) => {
             let Sent { packet, at } = earlier(*pick)?;
-            let body = answer(packet.body, *flags)?;
+            let body = packet.body.answer(*flags)?;
             packet_from(world, (*at)?, packet.destination, packet.source, body)?
         }
         What::Error(pick, kind) => {
@@ -195,7 +230,10 @@ fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Pac
             // Some from the address that was asked, some from the reporter's own.
             let from = match kind {
                 3 => packet.destination,
-                _ => *world.usable(at).first()?,
+                _ => {
+                    let same = |own: &IpAddr| own.is_ipv6() == packet.source.is_ipv6();
+                    world.usable(at).into_iter().find(same)?
+                }
             };
             let body = Body::Icmp { kind: *kind, code: 0, id: 0 };
             let mut error = packet_from(world, at, from, packet.source, body)?;
@@ -204,9 +242,22 @@ fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Pac
         }
         What::Rest(pick) => {
             let mut packet = earlier(*pick)?.packet.clone();
+            if packet.is_six() && packet.part == Part::Whole {
+                packet.extensions = extended(0, Part::Later);
+            }
             packet.part = Part::Later;
             packet.about = None;
             packet
+        }
+        What::Solicit(to) => {
+            let from = plugged[send.from.of(plugged.len())];
+            let target = match to {
+                None => ROUTER_LINK_LOCAL.into(),
+                Some(to) => resolve_to(world, from, *to, Some(true))?,
+            };
+            let IpAddr::V6(target) = target else { return None };
+            let source = world.usable(from).into_iter().find(IpAddr::is_ipv6)?;
+            packet_from(world, from, source, to_solicit(target).into(), Body::Solicit(target))?
         }
     };
     match send.twist {
@@ -215,23 +266,41 @@ fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Pac
         Twist::Vlan => packet.vlan = Some(4000),
         Twist::Source(to) => {
             let from = world.model.sender(packet.port, packet.vlan)?;
-            packet.source = resolve_to(world, from, to);
+            packet.source = resolve_to(world, from, to, Some(packet.is_six()))?;
         }
     }
     (packet.source != packet.destination).then_some(packet)
 }
 
-/// An address as seen from an interface: mostly one in its VPC.
-fn resolve_to(world: &World, from: Id, to: To) -> IpAddr {
+/// The group of those who may have an address (RFC 4291, 2.7.1).
+fn to_solicit(target: Ipv6Addr) -> Ipv6Addr {
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0).to_bits();
+    Ipv6Addr::from_bits(group | target.to_bits() & 0xff_ffff)
+}
+
+/// The extension headers of a part of a datagram.
+fn extended(which: u8, part: Part) -> Vec<u8> {
+    let mut extensions = EXTENSIONS[usize::from(which)].to_vec();
+    if part != Part::Whole {
+        extensions.retain(|header| *header != FRAGMENT);
+        extensions.push(FRAGMENT);
+    }
+    extensions
+}
+
+/// An address as seen from an interface: mostly one in its VPC. Of a family, if only that will do.
+fn resolve_to(world: &World, from: Id, to: To, six: Option<bool>) -> Option<IpAddr> {
+    let fits = |address: &IpAddr| six.is_none_or(|six| six == address.is_ipv6());
     match to {
-        To::Address(address) => address,
+        To::Address(address) => Some(address).filter(fits),
         To::Interface(interface, address) => {
             let interfaces = &world.model.interfaces;
             let near =
                 |id: &Id| interface.0 % 8 == 7 || interfaces[*id].vpc == interfaces[from].vpc;
             let ids: Vec<Id> = (0..interfaces.len()).filter(near).collect();
-            let addresses = world.usable(ids[interface.of(ids.len())]);
-            addresses[address.of(addresses.len())]
+            let mut addresses = world.usable(ids[interface.of(ids.len())]);
+            addresses.retain(fits);
+            addresses.get(address.of(addresses.len())).copied()
         }
     }
 }
@@ -244,11 +313,7 @@ fn packet_from(
     body: Body,
 ) -> Option<Packet> {
     let interface = &world.model.interfaces[from];
-    let (port, vlan) = match interface.place {
-        Place::Nowhere => return None,
-        Place::Port(port) => (port, None),
-        Place::Branch { port, vlan } => (port, Some(vlan)),
-    };
+    let (port, vlan) = interface.place.port()?;
     Some(Packet {
         port,
         vlan,
@@ -256,21 +321,9 @@ fn packet_from(
         source,
         destination,
         id: 0,
-        body,
+        extensions: Vec::new(),
+        body: body.of_family(destination.is_ipv6()),
         part: Part::Whole,
         about: None,
     })
-}
-
-fn answer(body: Body, flags: u8) -> Option<Body> {
-    match body {
-        Body::Tcp { from, to, .. } => {
-            Some(Body::Tcp { from: to, to: from, flags: flags | TCP_ACK })
-        }
-        Body::Udp { from, to } => Some(Body::Udp { from: to, to: from }),
-        Body::Icmp { kind: 8, code, id } => Some(Body::Icmp { kind: 0, code, id }),
-        Body::Icmp { kind: 13, code, id } => Some(Body::Icmp { kind: 14, code, id }),
-        Body::Icmp { .. } => None,
-        Body::Other(number) => Some(Body::Other(number)),
-    }
 }

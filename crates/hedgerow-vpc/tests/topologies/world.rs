@@ -7,10 +7,14 @@ use hedgerow_core::acl;
 use hedgerow_core::prefix::IpPrefix;
 use hedgerow_core::sg::{Direction, GroupId, RuleId, Traffic};
 
+use super::addresses::{
+    BLOCK, FIRST_SECONDARY, FIXED, FIXED_SUBNET, HOSTS, block_v6, everywhere, is_six, nth, one_of,
+    subnet_blocks,
+};
 use super::cloud::{Cloud, ZONE, mac, texts};
-use super::edit::nth;
-use super::generate::{self, FIRST_SECONDARY, FIXED, Net, Topology, everywhere};
+use super::generate::{self, Net, Topology};
 use super::model::{Goal, Id, Interface, Model, Place, Rule, RulePeer, Subnet};
+use super::six::field_of;
 
 /// What is there in every case: two VPCs, instances with a plain interface and a trunk each.
 pub struct World {
@@ -24,8 +28,7 @@ pub struct World {
     /// Ids of route tables and network ACLs, as in the model.
     pub table_ids: Vec<String>,
     pub acl_ids: Vec<String>,
-    /// Ids and versions of prefix lists.
-    pub lists: Vec<(String, u32)>,
+    pub lists: Vec<List>,
     /// By subnet: its association with a route table, where it has one of its own.
     pub associations: BTreeMap<usize, String>,
     /// By subnet: its association with a network ACL.
@@ -34,6 +37,14 @@ pub struct World {
     /// How many topologies there were.
     pub runs: u16,
     tenures: u64,
+}
+
+/// A prefix list, whose entries are in the model.
+#[derive(Clone)]
+pub struct List {
+    pub id: String,
+    pub version: u32,
+    pub six: bool,
 }
 
 pub struct Port {
@@ -52,8 +63,6 @@ pub struct Vpc {
     pub subnets: Vec<usize>,
 }
 
-const BLOCK: &str = "10.0.0.0/16";
-
 impl World {
     pub fn new(name: String) -> Self {
         let mut cloud = Cloud::new(name);
@@ -61,7 +70,8 @@ impl World {
         let (mut table_ids, mut acl_ids) = (Vec::new(), Vec::new());
         let mut acl_associations = BTreeMap::new();
         let vpcs = [0, 1].map(|vpc| {
-            let id = cloud.make("vpcId", "CreateVpc", &[("CidrBlock", BLOCK)]);
+            let request = [("CidrBlock", BLOCK), ("AmazonProvidedIpv6CidrBlock", "true")];
+            let id = cloud.make("vpcId", "CreateVpc", &request);
             let in_vpc = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", id.as_str())];
             table_ids.push(cloud.make("routeTableId", "DescribeRouteTables", &in_vpc));
             acl_ids.push(cloud.make("networkAclId", "DescribeNetworkAcls", &in_vpc));
@@ -137,7 +147,7 @@ impl World {
             mac: mac(&text("macAddress")),
             vpc: self.model.subnets[subnet].vpc,
             subnet,
-            addresses: vec![(address, self.tenure())],
+            addresses: vec![(IpPrefix::new(address, 32), self.tenure())],
             groups,
             check: true,
             place,
@@ -149,20 +159,26 @@ impl World {
 
     /// The addresses of an interface that packets may have.
     pub fn usable(&self, id: Id) -> Vec<IpAddr> {
-        let addresses = self.model.interfaces[id].addresses.iter().map(|(address, _)| *address);
+        let addresses = self.model.interfaces[id].addresses.iter().map(|(held, _)| one_of(*held));
         addresses.skip(usize::from(id < self.ports.len())).collect()
     }
 
+    /// Notes that an interface has an address or a prefix from now on.
+    pub fn hold(&mut self, id: Id, held: IpPrefix) {
+        let tenure = self.tenure();
+        self.model.interfaces[id].addresses.push((held, tenure));
+    }
+
     /// A number for the time from now on.
-    pub fn tenure(&mut self) -> u64 {
+    fn tenure(&mut self) -> u64 {
         self.tenures += 1;
         self.tenures
     }
 
     /// Makes everything that the topology says.
     pub fn build(&mut self, topology: &Topology) {
-        for (number, entries) in topology.lists.iter().enumerate() {
-            self.make_list(number, entries);
+        for (number, list) in topology.lists.iter().enumerate() {
+            self.make_list(number, list);
         }
         for (vpc, net) in topology.nets.iter().enumerate() {
             self.make_groups(vpc, net);
@@ -177,6 +193,12 @@ impl World {
             for host in &fixed.secondaries {
                 self.assign_shared(id, *host);
             }
+            let block = self.model.subnets[self.model.interfaces[id].subnet].blocks[1];
+            let own = nth(block, u32::from(FIRST_SECONDARY) + id as u32);
+            self.assign_six(id, IpPrefix::new(own, 128));
+            for six in &fixed.sixes {
+                self.toggle_six(id, *six);
+            }
         }
         // Their targets are there now.
         for (vpc, net) in topology.nets.iter().enumerate() {
@@ -189,8 +211,9 @@ impl World {
         }
     }
 
-    fn make_list(&mut self, number: usize, entries: &[IpPrefix]) {
-        let entries: BTreeSet<IpPrefix> = entries.iter().copied().collect();
+    fn make_list(&mut self, number: usize, list: &generate::List) {
+        let entries: BTreeSet<IpPrefix> = list.entries.iter().copied().collect();
+        let family = if list.six { "IPv6" } else { "IPv4" };
         let name = format!("list-{number}");
         let texts: Vec<(String, String)> = entries
             .iter()
@@ -198,10 +221,10 @@ impl World {
             .map(|(entry, n)| (format!("Entry.{n}.Cidr"), entry.to_string()))
             .collect();
         let mut request =
-            vec![("PrefixListName", name.as_str()), ("AddressFamily", "IPv4"), ("MaxEntries", "8")];
+            vec![("PrefixListName", name.as_str()), ("AddressFamily", family), ("MaxEntries", "8")];
         request.extend(texts.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let id = self.cloud.make("prefixListId", "CreateManagedPrefixList", &request);
-        self.lists.push((id, 1));
+        self.lists.push(List { id, version: 1, six: list.six });
         self.model.lists.push(entries);
     }
 
@@ -217,7 +240,7 @@ impl World {
             let rules = rules_of(&mut self.cloud, &id);
             self.model.groups.insert(id.clone(), rules);
             self.vpcs[vpc].groups.push(id.clone());
-            if !group.keeps_egress {
+            while !group.keeps_egress && !self.model.groups[&id].is_empty() {
                 self.remove_rule(&id, 0);
             }
         }
@@ -236,7 +259,7 @@ impl World {
         for _ in &net.tables {
             self.table_ids.push(self.cloud.make("routeTableId", "CreateRouteTable", &[vpc_id]));
             self.vpcs[vpc].tables.push(self.model.tables.len());
-            self.model.tables.push(local());
+            self.model.tables.push(local(vpc));
         }
         for entries in &net.acls {
             self.acl_ids.push(self.cloud.make("networkAclId", "CreateNetworkAcl", &[vpc_id]));
@@ -248,13 +271,12 @@ impl World {
             }
         }
         for (number, edge) in net.subnets.iter().enumerate() {
-            let block = format!("10.0.{number}.0/24");
-            let id = make_subnet(&mut self.cloud, vpc_id.1, &block);
+            let blocks = subnet_blocks(vpc, number as u8);
+            let id = make_subnet(&mut self.cloud, vpc_id.1, blocks);
             let subnet = self.model.subnets.len();
             let association = acl_association(&mut self.cloud, &id);
             self.acl_associations.insert(subnet, association);
-            let block = block.parse().expect("prefix");
-            self.model.subnets.push(Subnet { id, vpc, block, table: vpc, acl: vpc });
+            self.model.subnets.push(Subnet { id, vpc, blocks, table: vpc, acl: vpc });
             self.vpcs[vpc].subnets.push(subnet);
             self.set_edge(subnet, *edge);
         }
@@ -264,9 +286,9 @@ impl World {
     fn make_interface(&mut self, vpc: usize, wanted: &generate::Interface) {
         let subnets = &self.vpcs[vpc].subnets;
         let subnet = subnets[wanted.subnet.of(subnets.len())];
-        let block = self.model.subnets[subnet].block;
+        let block = self.model.subnets[subnet].blocks[0];
         let used = |address| self.model.interfaces.iter().any(|i| i.vpc == vpc && i.has(address));
-        let first = wanted.host.of(12) as u32;
+        let first = wanted.host.of(HOSTS) as u32;
         let mut hosts = (0..).map(|n| nth(block, 4 + (first + n) % 40));
         let address = hosts.find(|address| !used(*address)).expect("few interfaces").to_string();
         let id = self.model.subnets[subnet].id.clone();
@@ -275,8 +297,17 @@ impl World {
             (1..=groups.len()).map(|n| format!("SecurityGroupId.{n}")).collect();
         let mut request = vec![("SubnetId", id.as_str()), ("PrivateIpAddress", address.as_str())];
         request.extend(names.iter().map(String::as_str).zip(groups.iter().map(|g| g.0.as_str())));
+        let six = wanted.six.map(|six| self.free_six(subnet, six));
+        let field = six.map(|held| match field_of(held, 1, "Ipv6Addresses.N.Ipv6Address") {
+            (name, prefix) if name == "Ipv6Prefix.1" => (format!("{name}.Ipv6Prefix"), prefix),
+            address => address,
+        });
+        request.extend(field.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let xml = self.cloud.ok("CreateNetworkInterface", &request);
         let id = self.know(&xml, subnet, groups, Place::Nowhere);
+        if let Some(held) = six {
+            self.hold(id, held);
+        }
         self.set_check(id, wanted.check);
         if let Some(trunk) = wanted.trunk {
             self.plug(id, trunk);
@@ -304,7 +335,7 @@ impl World {
             self.clear_groups(vpc);
             self.vpcs[vpc].subnets.truncate(1);
         }
-        for (id, _) in std::mem::take(&mut self.lists) {
+        for List { id, .. } in std::mem::take(&mut self.lists) {
             self.cloud.ok("DeleteManagedPrefixList", &[("PrefixListId", id.as_str())]);
         }
         self.table_ids.truncate(self.settled.tables.len());
@@ -322,11 +353,19 @@ impl World {
                 continue;
             }
             self.set_groups(id, &[]);
-            for address in self.model.interfaces[id].addresses.split_off(1) {
-                let eni = self.model.interfaces[id].eni.clone();
-                let address = address.0.to_string();
-                let request =
-                    [("NetworkInterfaceId", eni.as_str()), ("PrivateIpAddress.1", &address)];
+            let gone = self.model.interfaces[id].addresses.split_off(1);
+            let gone = gone.into_iter().map(|(held, _)| held);
+            let (v6, v4): (Vec<IpPrefix>, Vec<IpPrefix>) = gone.partition(|held| is_six(*held));
+            self.unassign_six(id, &v6);
+            let eni = self.model.interfaces[id].eni.clone();
+            let mut request = vec![("NetworkInterfaceId".to_owned(), eni)];
+            let numbered = |(n, held): (usize, &IpPrefix)| {
+                (format!("PrivateIpAddress.{n}"), one_of(*held).to_string())
+            };
+            request.extend((1..).zip(&v4).map(numbered));
+            if !v4.is_empty() {
+                let request: Vec<(&str, &str)> =
+                    request.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
                 self.cloud.ok("UnassignPrivateIpAddresses", &request);
             }
         }
@@ -352,23 +391,28 @@ impl World {
     }
 }
 
-/// A table that has nothing but the VPC's own block.
-fn local() -> BTreeMap<IpPrefix, Goal> {
-    BTreeMap::from([(BLOCK.parse().expect("prefix"), Goal::Local)])
+/// A table that has nothing but the VPC's own blocks.
+pub fn local(vpc: usize) -> BTreeMap<IpPrefix, Goal> {
+    let blocks = [BLOCK.parse().expect("prefix"), IpPrefix::V6(block_v6(vpc))];
+    blocks.map(|block| (block, Goal::Local)).into()
 }
 
 fn know_vpc(cloud: &mut Cloud, model: &mut Model, vpc: usize, id: &str) -> Vpc {
     let in_vpc = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", id)];
     let group = GroupId(cloud.make("groupId", "DescribeSecurityGroups", &in_vpc));
     model.groups.insert(group.clone(), rules_of(cloud, &group));
-    model.tables.push(local());
-    let all = acl::Entry { allow: true, traffic: Traffic::All, peer: everywhere() };
+    let blocks = cloud.ok("DescribeVpcs", &[("VpcId.1", id)]);
+    let block = texts(&blocks, "ipv6CidrBlock").next().map(str::to_owned);
+    assert_eq!(block, Some(block_v6(vpc).to_string()), "blocks are given out in order");
+    model.tables.push(local(vpc));
+    let all = |six| acl::Entry { allow: true, traffic: Traffic::All, peer: everywhere(six) };
+    let entries = [(100, all(false)), (101, all(true))];
     let both = [Direction::Ingress, Direction::Egress];
-    model.acls.push(both.map(|direction| ((direction, 100), all)).into());
-    let block = "10.0.200.0/24";
-    let subnet = make_subnet(cloud, id, block);
-    let block = block.parse().expect("prefix");
-    model.subnets.push(Subnet { id: subnet, vpc, block, table: vpc, acl: vpc });
+    let entries = |direction| entries.map(|(number, entry)| ((direction, number), entry));
+    model.acls.push(both.into_iter().flat_map(entries).collect());
+    let blocks = subnet_blocks(vpc, FIXED_SUBNET);
+    let subnet = make_subnet(cloud, id, blocks);
+    model.subnets.push(Subnet { id: subnet, vpc, blocks, table: vpc, acl: vpc });
     let [tables, acls, subnets] = [vpc; 3].map(|position| vec![position]);
     Vpc { id: id.to_owned(), groups: vec![group], tables, acls, subnets }
 }
@@ -377,19 +421,24 @@ fn know_vpc(cloud: &mut Cloud, model: &mut Model, vpc: usize, id: &str) -> Vpc {
 fn rules_of(cloud: &mut Cloud, group: &GroupId) -> Vec<Rule> {
     let filter = [("Filter.1.Name", "group-id"), ("Filter.1.Value.1", group.0.as_str())];
     let xml = cloud.ok("DescribeSecurityGroupRules", &filter);
-    let egress = texts(&xml, "isEgress");
-    let rule = |(id, egress): (&str, &str)| {
-        let (direction, peer) = match egress {
-            "true" => (Direction::Egress, RulePeer::Prefix(everywhere())),
-            _ => (Direction::Ingress, RulePeer::Group(group.clone())),
+    let rule = |item: &str| {
+        let id = item.split('<').next().unwrap_or_default();
+        let (direction, peer) = match item.contains("<isEgress>true</isEgress>") {
+            true => {
+                let six = item.contains("<cidrIpv6>");
+                (Direction::Egress, RulePeer::Prefix(everywhere(six)))
+            }
+            false => (Direction::Ingress, RulePeer::Group(group.clone())),
         };
         Rule { id: RuleId(id.to_owned()), direction, traffic: Traffic::All, peer }
     };
-    texts(&xml, "securityGroupRuleId").zip(egress).map(rule).collect()
+    xml.split("<securityGroupRuleId>").skip(1).map(rule).collect()
 }
 
-fn make_subnet(cloud: &mut Cloud, vpc: &str, block: &str) -> String {
-    let request = [("VpcId", vpc), ("CidrBlock", block), ("AvailabilityZone", ZONE)];
+fn make_subnet(cloud: &mut Cloud, vpc: &str, blocks: [IpPrefix; 2]) -> String {
+    let [v4, v6] = blocks.map(|block| block.to_string());
+    let request =
+        [("VpcId", vpc), ("CidrBlock", &v4), ("Ipv6CidrBlock", &v6), ("AvailabilityZone", ZONE)];
     cloud.make("subnetId", "CreateSubnet", &request)
 }
 
