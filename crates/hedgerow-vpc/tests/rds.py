@@ -46,7 +46,7 @@ assert error["ResponseMetadata"]["HTTPStatusCode"] == 404
 wanted = {"DBInstanceIdentifier": "Orders", "DBInstanceClass": "db.t3.micro", "Engine": "postgres",
           "AllocatedStorage": 20, "MasterUsername": "keeper", "MasterUserPassword": "hedge-row-1",
           "DBName": "orders", "DBSubnetGroupName": "private", "VpcSecurityGroupIds": [db],
-          "PubliclyAccessible": False, "Tags": [{"Key": "a.b", "Value": "c"}]}
+          "Tags": [{"Key": "a.b", "Value": "c"}]}
 for code, wrong in (
         ("InvalidParameterValue", {"DBInstanceIdentifier": "a--b"}),
         ("InvalidParameterValue", {"Engine": "mysql"}),
@@ -56,7 +56,8 @@ for code, wrong in (
         ("InvalidParameterValue", {"VpcSecurityGroupIds": ["sg-1"]}),
         ("InvalidParameterValue", {"DBInstanceClass": "t3.micro"}),
         ("InvalidParameterCombination", {"EngineVersion": "9.6"}),
-        ("InvalidParameterCombination", {"PubliclyAccessible": True}),
+        ("InvalidParameterCombination", {"MultiAZ": True}),
+        ("InvalidVPCNetworkStateFault", {"PubliclyAccessible": True}),
         ("DBSubnetGroupNotFoundFault", {"DBSubnetGroupName": "nowhere"}),
         ("InvalidVPCNetworkStateFault", {"AvailabilityZone": "us-west-2c"})):
     refused(code, rds.create_db_instance, **{**wanted, **wrong})
@@ -67,6 +68,7 @@ assert ec2.describe_network_interfaces()["NetworkInterfaces"] == [], "refusals m
 # A database.
 made = rds.create_db_instance(**wanted)["DBInstance"]
 assert (made["DBInstanceIdentifier"], made["DBInstanceStatus"]) == ("orders", "creating")
+assert made["PubliclyAccessible"] is False, "as usual with a subnet group"
 assert "Endpoint" not in made and made["TagList"] == [{"Key": "a.b", "Value": "c"}]
 assert made["VpcSecurityGroups"] == [{"VpcSecurityGroupId": db, "Status": "active"}]
 refused("DBInstanceAlreadyExists", rds.create_db_instance, **wanted)
@@ -84,18 +86,67 @@ def described():
     return rds.describe_db_instances(DBInstanceIdentifier="orders")["DBInstances"][0]
 
 
-def psql(instance, host, statement):
-    """psql in an instance, which asks the VPC's DNS for names."""
-    namespace = f"/run/netns/hr.{name}.{instance}"
+def public_address(vpc_id, api):
+    """The public address of a VPC's database, as EC2 shows it."""
+    [interface] = api.describe_network_interfaces(Filters=[
+        {"Name": "vpc-id", "Values": [vpc_id]},
+        {"Name": "description", "Values": ["RDSNetworkInterface"]}])["NetworkInterfaces"]
+    return interface.get("Association", {}).get("PublicIp")
+
+
+def make_public():
+    """Makes the database public, for which its VPC must have an internet gateway and names."""
+    def public():
+        return rds.modify_db_instance(DBInstanceIdentifier="orders", PubliclyAccessible=True)
+
+    error = refused("InvalidVPCNetworkStateFault", rds.modify_db_instance,
+                    DBInstanceIdentifier="orders", PubliclyAccessible=True)
+    assert "no internet gateway attached" in error["Error"]["Message"], error
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    error = refused("InvalidVPCNetworkStateFault", rds.modify_db_instance,
+                    DBInstanceIdentifier="orders", PubliclyAccessible=True)
+    assert "DNS hostnames" in error["Error"]["Message"], error
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
+    assert public_address(vpc, ec2) is None
+    assert public()["DBInstance"]["PubliclyAccessible"] is True
+    address = public_address(vpc, ec2)
+    assert address.startswith("198.1") and public()["DBInstance"]["PubliclyAccessible"]
+    assert public_address(vpc, ec2) == address, "it stays"
+    return gateway, address
+
+
+def make_private(gateway):
+    """Takes the public address away again, and with it what holds the gateway."""
+    error = refused("DependencyViolation", ec2.detach_internet_gateway,
+                    InternetGatewayId=gateway, VpcId=vpc)
+    assert "mapped public address" in error["Error"]["Message"], error
+    rds.modify_db_instance(DBInstanceIdentifier="orders", PubliclyAccessible=False)
+    assert public_address(vpc, ec2) is None
+
+
+def inside(place, *command):
+    """Runs a command in an instance, where it asks the VPC's DNS for names, or in the Internet."""
+    namespace = f"/run/netns/hr.{name}.{place}"
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.write("nameserver 169.254.169.253\n")
         file.flush()
-        inside = f'mount --bind {file.name} /etc/resolv.conf && exec psql "$@"'
+        script = f'mount --bind {file.name} /etc/resolv.conf && exec "$@"'
         return subprocess.run(
-            ["nsenter", f"--net={namespace}", "unshare", "--mount", "sh", "-c", inside, "psql",
-             "-tA", f"host={host} port=5432 user=keeper dbname=orders connect_timeout=2",
-             "-c", statement],
+            ["nsenter", f"--net={namespace}", "unshare", "--mount", "sh", "-c", script, "sh",
+             *command],
             env={**os.environ, "PGPASSWORD": "hedge-row-1"}, capture_output=True, text=True)
+
+
+def psql(place, host, statement, database="orders"):
+    connection = f"host={host} port=5432 user=keeper dbname={database} connect_timeout=2"
+    return inside(place, "psql", "-tA", connection, "-c", statement)
+
+
+def resolved(instance, host):
+    """What the DNS of the instance's VPC says of a name."""
+    lines = inside(instance, "getent", "ahostsv4", host).stdout.splitlines()
+    return lines[0].split()[0]
 
 
 if name is None:
@@ -105,6 +156,7 @@ if name is None:
     database = described()
     assert database["DBInstanceStatus"] == "stopped", "records only: there is no server"
     assert "Endpoint" not in database
+    make_private(make_public()[0])
 else:
     run = ec2.run_instances(ImageId="ami-1", InstanceType="m5.large", MinCount=1, MaxCount=1,
                             SubnetId=subnets[0], SecurityGroupIds=[app])
@@ -123,6 +175,30 @@ else:
                                  "current_setting('server_version_num')::int / 10000")
     assert seen.stdout.strip() == "keeper|orders|15", seen
     print(f"{tester} reached {address}: {seen.stdout.strip()}")
+
+    # Public: routes and groups decide, and where one asks decides what the name is.
+    gateway, public = make_public()
+    private = interface["PrivateIpAddress"]
+    run = ec2.run_instances(ImageId="ami-1", InstanceType="m5.large", MinCount=1, MaxCount=1)
+    elsewhere = run["Instances"][0]["InstanceId"]
+    assert (resolved(tester, address), resolved(elsewhere, address)) == (private, public)
+    world = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432,
+             "IpRanges": [{"CidrIp": "203.0.113.0/24"}]}
+    ec2.authorize_security_group_ingress(GroupId=db, IpPermissions=[world])
+    assert psql("internet", public, "select 1").returncode != 0, "its subnet has no way out"
+    [table] = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
+    ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0",
+                     GatewayId=gateway)
+    seen = psql("internet", public, "select inet_server_addr()")
+    assert seen.stdout.strip() == private, seen
+    rds.modify_db_instance(DBInstanceIdentifier="orders", VpcSecurityGroupIds=[app])
+    assert described()["VpcSecurityGroups"][0]["VpcSecurityGroupId"] == app
+    assert psql("internet", public, "select 1").returncode != 0, "its groups let nobody in"
+    rds.modify_db_instance(DBInstanceIdentifier="orders", VpcSecurityGroupIds=[db])
+    assert psql("internet", public, "select 1").returncode == 0
+    make_private(gateway)
+    assert psql("internet", public, "select 1").returncode != 0, "nobody has the address"
+    assert resolved(elsewhere, address) == private
 
 # Filters.
 def found(**wanted):
@@ -145,9 +221,26 @@ made = other.create_db_instance(
     AllocatedStorage=20, MasterUsername="keeper", MasterUserPassword="hedge-row-1",
     DeletionProtection=True)["DBInstance"]
 assert made["DBSubnetGroup"]["DBSubnetGroupName"] == "default" and made["DeletionProtection"]
+assert made["PubliclyAccessible"], "as usual in the default VPC"
 refused("InvalidParameterCombination", other.delete_db_instance, DBInstanceIdentifier="other",
         SkipFinalSnapshot=True)
+if name is not None:
+    refused("InvalidDBInstanceState", other.modify_db_instance, DBInstanceIdentifier="other",
+            DeletionProtection=False)
+    there = client("ec2", "eu-west-1")
+    home = made["DBSubnetGroup"]["VpcId"]
+    ports = {**world, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    there.authorize_security_group_ingress(
+        GroupId=made["VpcSecurityGroups"][0]["VpcSecurityGroupId"], IpPermissions=[ports])
+    other.get_waiter("db_instance_available").wait(
+        DBInstanceIdentifier="other", WaiterConfig={"Delay": 1, "MaxAttempts": 90})
+    seen = psql("internet", public_address(home, there), "select current_user", "postgres")
+    assert seen.stdout.strip() == "keeper", seen
 
+rds.modify_db_instance(DBInstanceIdentifier="orders", DeletionProtection=True)
+refused("InvalidParameterCombination", rds.delete_db_instance, DBInstanceIdentifier="orders",
+        SkipFinalSnapshot=True)
+rds.modify_db_instance(DBInstanceIdentifier="orders", DeletionProtection=False)
 gone = rds.delete_db_instance(DBInstanceIdentifier="orders", SkipFinalSnapshot=True)["DBInstance"]
 assert gone["DBInstanceStatus"] == "deleting"
 refused("DBInstanceNotFound", rds.delete_db_instance, DBInstanceIdentifier="orders",

@@ -9,10 +9,10 @@ use crate::state::{
     instance_options, instance_power, instance_status, instance_types, interface,
     interface_address, interface_describe, interface_ipv6_assign, interface_modify, launch,
     metadata_defaults, nat_gateway, network_acl, network_acl_entry, permission, prefix_list,
-    prefix_list_describe, prefix_list_modify, rds, rds_create, rds_describe, rds_subnet_group,
-    role_keys, route_table, route_table_describe, route_table_routes, rule_actions, rule_modify,
-    subnet, subnet_attribute, subnet_ipv6, tags, trunk, vpc, vpc_block, vpc_default, vpc_tenancy,
-    zone,
+    prefix_list_describe, prefix_list_modify, rds, rds_create, rds_describe, rds_public,
+    rds_subnet_group, role_keys, route_table, route_table_describe, route_table_routes,
+    rule_actions, rule_modify, subnet, subnet_attribute, subnet_ipv6, tags, trunk, vpc, vpc_block,
+    vpc_default, vpc_tenancy, zone,
 };
 
 /// Whether a line of the table has the mark.
@@ -187,6 +187,7 @@ actions! {
     Rds DeleteDBSubnetGroup(rds_subnet_group::DeleteSubnetGroup) => rds_subnet_group::delete;
     Rds DescribeDBInstances(rds_describe::DescribeDatabases) => rds_describe::describe;
     Rds DescribeDBSubnetGroups(rds_subnet_group::DescribeSubnetGroups) => rds_subnet_group::describe;
+    Rds ModifyDBInstance(rds_public::ModifyDatabase) => rds_public::modify;
     Rds PutLabDatabaseStatus(rds::PutStatus) => rds::put_status, lab;
     Ec2 IssueLabRoleKeys(role_keys::IssueRoleKeys) => role_keys::issue, lab;
     Sts DecodeAuthorizationMessage(identity::DecodeMessage) => identity::decode;

@@ -27,7 +27,7 @@ pub fn find(state: &State, vpc: u32, name: &str) -> Found {
         Some((region, vpc)) => in_zones(region, vpc, name)
             .or_else(|| of_instance(region, vpc, name))
             .or_else(|| of_public_address(region, vpc, name))
-            .or_else(|| of_database(region, name))
+            .or_else(|| of_database(region, vpc, name))
             .or_else(|| of_cluster(region, vpc, name))
             .or_else(|| backwards(region, vpc, name))
             .or_else(|| backwards_v6(region, vpc, name))
@@ -128,15 +128,19 @@ fn public_owner(region: &Region, public: Ipv4Addr) -> Option<(&Interface, Ipv4Ad
     region.vpcs.get(&owner.vpc).filter(|vpc| vpc.dns_hostnames).map(|_| (owner, private))
 }
 
-/// Names of databases, which every VPC of the region can resolve.
-fn of_database(region: &Region, name: &str) -> Option<Found> {
+/// Names of databases, which every VPC of the region can resolve. That of a public one is its public
+/// address outside of its VPC.
+fn of_database(region: &Region, vpc: &Vpc, name: &str) -> Option<Found> {
     let zone = rds::zone(region.name());
     let label = name.strip_suffix(zone.as_str())?.strip_suffix('.')?;
     let id = label.split('.').next().unwrap_or_default();
     let found = region.databases.get(id).filter(|_| rds::endpoint(region.name(), id) == name);
     let interface = found.and_then(|database| region.interfaces.get(&database.interface));
     Some(match interface {
-        Some(interface) => one(interface.primary()),
+        Some(interface) => {
+            let public = region.public_of(interface).filter(|_| interface.vpc != vpc.id);
+            one(public.unwrap_or(interface.primary()))
+        }
         None => Found::Absent { zone },
     })
 }

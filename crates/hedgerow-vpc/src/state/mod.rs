@@ -60,6 +60,7 @@ mod quota;
 pub(crate) mod rds;
 pub(crate) mod rds_create;
 pub(crate) mod rds_describe;
+pub(crate) mod rds_public;
 pub(crate) mod rds_subnet_group;
 pub(crate) mod recorder;
 pub(crate) mod region;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interface::{self, Attached};
 use super::rds_subnet_group::Nothing;
-use super::{ACCOUNT, Context, Region};
+use super::{ACCOUNT, Context, Region, address};
 use crate::api::error::Ec2Error;
 use crate::effect::{DatabaseView, Effect};
 
@@ -38,6 +38,9 @@ pub struct Database {
     /// Whether DeleteDBInstance is refused.
     #[serde(default)]
     pub(crate) protected: bool,
+    /// Whether it has a public address.
+    #[serde(default)]
+    pub(crate) public: bool,
 }
 
 /// What its server does, as far as the API was told.
@@ -139,8 +142,12 @@ pub(super) fn make(cx: &mut Context<'_>, database: Database) {
     let record = cx.region.interfaces.get_mut(&database.interface).expect("just made");
     record.attachment = Some(attachment);
     cx.effects.push(Effect::StartInstance { instance: namespace });
-    let (id, interface) = (database.id.clone(), database.interface.clone());
+    let (id, interface, public) =
+        (database.id.clone(), database.interface.clone(), database.public);
     cx.region.databases.insert(id.clone(), database);
+    if public {
+        address::give_at_launch(cx, &interface);
+    }
     cx.effects.push(cx.region.put_interface(&interface));
     cx.effects.push(Effect::StartDatabase(cx.region.database_view(&cx.region.databases[&id])));
 }

@@ -8,7 +8,7 @@ use super::rds::{Database, Status, make};
 use super::rds_describe::DatabaseAnswer;
 use super::rds_subnet_group::{self, SubnetGroup, Tags};
 use super::subnet::Subnet;
-use super::{Context, Quotas, Region, group};
+use super::{Context, Quotas, Region, group, rds_public};
 use crate::api::error::Ec2Error;
 
 /// The version that runs here, in RDS's words: Debian 12's.
@@ -19,9 +19,9 @@ const PORT: u16 = 5432;
 /// The list `VpcSecurityGroupIds.VpcSecurityGroupId.1` of requests.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GroupIds {
+pub(super) struct GroupIds {
     #[serde(default, rename = "VpcSecurityGroupId", alias = "member")]
-    list: Vec<String>,
+    pub(super) list: Vec<String>,
 }
 
 /// CreateDBInstance. What only matters to disks, backups and monitoring is accepted as it comes.
@@ -146,8 +146,8 @@ fn check_built(request: &CreateDatabase) -> Result<(), Ec2Error> {
         let message = format!("Cannot find version {version} for postgres; {ENGINE_VERSION} runs");
         return Err(Ec2Error::new("InvalidParameterCombination", message));
     }
-    if request.publicly_accessible == Some(true) || request.multi_zone == Some(true) {
-        let message = "Databases here are neither PubliclyAccessible nor MultiAZ";
+    if request.multi_zone == Some(true) {
+        let message = "Databases here are not MultiAZ";
         return Err(Ec2Error::new("InvalidParameterCombination", message));
     }
     if !request.class.starts_with("db.") {
@@ -180,7 +180,8 @@ fn subnet<'r>(
     Ok(subnet)
 }
 
-fn groups(
+/// The groups of a database, which are those of its VPC.
+pub(super) fn groups(
     region: &Region,
     quotas: &Quotas,
     vpc: &str,
@@ -208,6 +209,11 @@ pub(crate) fn create(
     };
     let subnet = subnet(cx.region, &request, &group)?;
     let groups = groups(cx.region, cx.quotas, &group.vpc, &request.vpc_security_group_ids.list)?;
+    // In the default VPC databases are public unless the request says otherwise.
+    let public = request.publicly_accessible.unwrap_or(group.is_default());
+    if public {
+        rds_public::check(cx.region, &group.vpc)?;
+    }
     let (subnet, subnet_group) = (subnet.id.clone(), group.name.clone());
     // The default one is made on first use.
     if !cx.region.subnet_groups.contains_key(&subnet_group) {
@@ -234,6 +240,7 @@ pub(crate) fn create(
         created: cx.now.0,
         status: Status::Creating,
         protected: request.deletion_protection,
+        public,
     };
     let id = database.id.clone();
     make(cx, database);

@@ -99,7 +99,7 @@ impl Region {
             availability_zone: self.subnets[&interface.subnet].zone.name.clone(),
             subnet_group: subnet_group.map(|group| self.subnet_group_item(group)),
             multi_zone: false,
-            publicly_accessible: false,
+            publicly_accessible: database.public,
             deletion_protection: database.protected,
             dbi_resource_id: database.resource.clone(),
             arn: arn(&self.name, &database.id),

@@ -23,6 +23,13 @@ pub struct SubnetGroup {
     pub(crate) tags: BTreeMap<String, String>,
 }
 
+impl SubnetGroup {
+    /// Whether it is the default VPC's own.
+    pub(crate) fn is_default(&self) -> bool {
+        self.name == DEFAULT
+    }
+}
+
 /// A list whose elements RDS calls by a name of their own: `<Subnets><Subnet>…</Subnet></Subnets>`.
 #[derive(Debug)]
 pub(crate) struct Members<T>(pub &'static str, pub Vec<T>);
