@@ -1,165 +1,23 @@
 //! IPv6 by internet gateways and egress-only ones, by the API alone. Needs root.
 
+#[path = "outside_ipv6/lab.rs"]
+mod lab;
 mod restarting;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use lab::{Lab, SILENCE, SOON};
 use nix::sys::signal::Signal;
-use restarting::{TIMEOUT, Vpc};
+use restarting::TIMEOUT;
 
 /// Some of the Internet's own.
 const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x203, 0x113, 0, 0, 0, 7);
 const ELSEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x203, 0x113, 0, 0, 0, 8);
 /// What those have that name none of their own.
 const ITSELF: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x203, 0x113, 0, 0, 0, 1);
-/// How long a drop may take to the log.
-const SOON: Duration = Duration::from_secs(5);
-/// How long to wait for what must not come.
-const SILENCE: Duration = Duration::from_millis(300);
-
-/// What a test does with the process.
-struct Lab {
-    vpc: Vpc,
-    log: String,
-}
-
-/// A dual-stack VPC with an internet gateway, and a route to it in its main table.
-struct Network {
-    id: String,
-    /// `3fff:…` up to its last byte and a half.
-    block: String,
-    gateway: String,
-    table: String,
-    group: String,
-}
-
-struct Instance {
-    id: String,
-    address: Ipv6Addr,
-    interface: String,
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let _absent = std::fs::remove_file(&self.log);
-    }
-}
-
-impl Lab {
-    fn new(what: &str) -> Lab {
-        let mut vpc = Vpc::new(what);
-        let log = format!("{}.json", vpc.directory.display());
-        vpc.options = vec!["--flow-log-json", log.clone().leak()];
-        vpc.start(false);
-        Lab { vpc, log }
-    }
-
-    fn network(&self, v4: &str) -> Network {
-        let create = format!("CreateVpc&CidrBlock={v4}&AmazonProvidedIpv6CidrBlock=true");
-        let id = self.vpc.ask(&create, "vpcId");
-        let block = self.vpc.ask(&format!("DescribeVpcs&VpcId.1={id}"), "ipv6CidrBlock");
-        let block = block.strip_suffix("00::/56").expect("a /56").to_owned();
-        let gateway = self.vpc.ask("CreateInternetGateway", "internetGatewayId");
-        let attach = format!("AttachInternetGateway&InternetGatewayId={gateway}&VpcId={id}");
-        self.vpc.ask(&attach, "return");
-        let find = format!("DescribeRouteTables&Filter.1.Name=vpc-id&Filter.1.Value.1={id}");
-        let table = self.vpc.ask(&find, "routeTableId");
-        let group = self.vpc.group(&id, "web");
-        let network = Network { id, block, gateway, table, group };
-        self.route("CreateRoute", &network, &format!("GatewayId={}", network.gateway));
-        network
-    }
-
-    /// Sets where everything goes.
-    fn route(&self, action: &str, network: &Network, target: &str) {
-        let table = &network.table;
-        let request =
-            format!("{action}&RouteTableId={table}&DestinationIpv6CidrBlock=::/0&{target}");
-        self.vpc.ask(request.trim_end_matches('&'), "return");
-    }
-
-    fn egress_gateway(&self, network: &Network) -> String {
-        let create = format!("CreateEgressOnlyInternetGateway&VpcId={}", network.id);
-        self.vpc.ask(&create, "egressOnlyInternetGatewayId")
-    }
-
-    fn subnet(&self, network: &Network, v4: &str, number: u8) -> String {
-        let Network { id, block, .. } = network;
-        let request = format!(
-            "CreateSubnet&VpcId={id}&CidrBlock={v4}&Ipv6CidrBlock={block}{number:02x}::/64"
-        );
-        self.vpc.ask(&request, "subnetId")
-    }
-
-    fn instance(&self, network: &Network, subnet: &str) -> Instance {
-        let request = format!(
-            "RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=1\
-             &SubnetId={subnet}&SecurityGroupId.1={}&Ipv6AddressCount=1",
-            network.group
-        );
-        let id = self.vpc.ask(&request, "instanceId");
-        let of = |element| self.vpc.ask(&format!("DescribeInstances&InstanceId.1={id}"), element);
-        let address = of("ipv6Address").parse().expect("an IPv6 address");
-        let interface = of("networkInterfaceId");
-        Instance { id, address, interface }
-    }
-
-    /// Lets traffic in, or takes it back.
-    fn ingress(&self, action: &str, network: &Network, traffic: &str, peer: &str) {
-        let group = &network.group;
-        let request = format!(
-            "{action}SecurityGroupIngress&GroupId={group}&IpPermissions.1.IpProtocol={traffic}\
-             &IpPermissions.1.Ipv6Ranges.1.CidrIpv6={peer}"
-        );
-        self.vpc.ask(&request, "return");
-    }
-
-    fn listen(&self, place: &str, at: (Ipv6Addr, u16)) -> TcpListener {
-        self.vpc.inside(place, || TcpListener::bind(at).expect("listen"))
-    }
-
-    fn udp(&self, place: &str, at: (Ipv6Addr, u16)) -> UdpSocket {
-        let socket = self.vpc.inside(place, || UdpSocket::bind(at).expect("bind"));
-        socket.set_read_timeout(Some(SILENCE)).expect("timeout");
-        socket
-    }
-
-    fn connect(&self, from: &str, to: (Ipv6Addr, u16)) -> std::io::Result<TcpStream> {
-        let to = SocketAddr::from(to);
-        let stream = self.vpc.inside(from, || TcpStream::connect_timeout(&to, TIMEOUT))?;
-        stream.set_read_timeout(Some(SOON)).expect("timeout");
-        Ok(stream)
-    }
-
-    /// Runs `ip` in the Internet's namespace.
-    fn outside(&self, command: &str) {
-        let run = || Command::new("ip").args(command.split(' ')).status().expect("run ip");
-        assert!(self.vpc.inside("internet", run).success(), "ip {command}");
-    }
-
-    /// Waits for a drop in the log: its reason, and its gate's interface or the absence of one.
-    fn dropped(&self, reason: &str, interface: Option<&Instance>, destination: Ipv6Addr) {
-        let interface = interface.map_or("null".to_owned(), |i| format!("\"{}\"", i.interface));
-        let wanted = [
-            format!("\"reason\":\"{reason}\""),
-            format!("\"interface\":{interface}"),
-            format!("\"destination\":\"{destination}\""),
-        ];
-        let deadline = Instant::now() + SOON;
-        loop {
-            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-            if text.lines().any(|line| wanted.iter().all(|part| line.contains(part))) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "no line with {wanted:?}:\n{text}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
 
 fn says(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     from.write_all(bytes).expect("send");
@@ -346,6 +204,9 @@ fn an_egress_only_gateway_lets_in_what_began_inside_and_nothing_else() {
 fn from_one_vpc_to_another_the_way_is_out_and_in_again() {
     let lab = Lab::new("twovpcs");
     let [one, two] = ["10.0.0.0/16", "10.1.0.0/16"].map(|v4| lab.network(v4));
+    for network in [&one, &two] {
+        lab.write_flow_log(network);
+    }
     let first = lab.instance(&one, &lab.subnet(&one, "10.0.1.0/24", 1));
     let second = lab.instance(&two, &lab.subnet(&two, "10.1.1.0/24", 1));
     let listener = lab.listen(&second.id, (second.address, 80));
@@ -371,6 +232,17 @@ fn from_one_vpc_to_another_the_way_is_out_and_in_again() {
     lab.route("ReplaceRoute", &two, &target(1));
     assert!(lab.connect(&first.id, (second.address, 80)).is_err());
     lab.dropped("egress_only", Some(&second), second.address);
+
+    let (near, far) = (first.address, second.address);
+    for (instance, from, to, rest) in [
+        (&first, near, far, "egress 8 IPv6 -"),
+        (&first, far, near, "ingress - IPv6 -"),
+        (&second, near, far, "ingress - IPv6 -"),
+        (&second, near, far, "ingress - IPv6 ingress_groups"),
+        (&second, near, far, "ingress - IPv6 egress_only"),
+    ] {
+        lab.logged(instance, &format!("{from} {to} {from} {to} {rest}"));
+    }
 }
 
 fn set(socket: &impl AsRawFd, name: i32, value: i32) {
