@@ -50,7 +50,7 @@ pub use account::Account;
 pub use acls::Acl;
 pub use error::FabricError;
 pub use event::{Consulted, Event, Events};
-pub use gateway::{NatGateway, PublicAddress};
+pub use gateway::{NAT_ADDRESSES, NatGateway, PublicAddress};
 pub use interface::{Interface, Kind, Place, Timeouts};
 
 use account::Accounts;

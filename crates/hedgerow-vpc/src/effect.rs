@@ -291,10 +291,12 @@ pub enum Effect {
         key: u32,
         /// The VPC's [`VpcView::key`].
         vpc: u32,
-        /// Its interface; its primary address is what a private gateway's packets come from.
+        /// Its interface.
         interface: InterfaceKey,
-        /// What a public gateway's packets come from on the outside; absent for a private one.
-        public: Option<Ipv4Addr>,
+        /// Addresses of the interface from which new flows go on, the primary one first.
+        addresses: Vec<Ipv4Addr>,
+        /// Addresses of the interface that serve the flows that they have.
+        draining: Vec<Ipv4Addr>,
     },
     /// The NAT gateway is gone.
     RemoveNatGateway {

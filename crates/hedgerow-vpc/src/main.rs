@@ -87,8 +87,9 @@ struct Run {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rules_per_group: u16,
     /// Another quota than EC2's default, as NAME=NUMBER; may be given several times: blocks-per-vpc,
-    /// elastic-addresses, entries-per-acl, groups, internet-gateways, network-acls-per-vpc,
-    /// route-tables-per-vpc, routes-per-table, subnets-per-vpc, vpcs.
+    /// elastic-addresses, elastic-addresses-per-nat-gateway, entries-per-acl, groups,
+    /// internet-gateways, nat-gateways-per-zone, network-acls-per-vpc, route-tables-per-vpc,
+    /// routes-per-table, subnets-per-vpc, vpcs.
     #[arg(long, value_name = "NAME=NUMBER")]
     quota: Vec<String>,
     /// Bind access keys to IAM policies: a JSON object from access key ids to policy documents. With

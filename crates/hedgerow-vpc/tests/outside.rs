@@ -148,6 +148,17 @@ fn public_and_private_instances_reach_the_internet_as_their_routes_and_addresses
     assert!(network.connect(&private, SERVER).is_err(), "a blackhole");
 }
 
+/// UDP of a port of the instance to the server outside, which answers: whom it saw.
+fn seen(client: &UdpSocket, server: &UdpSocket) -> Option<SocketAddr> {
+    client.set_read_timeout(Some(TIMEOUT)).expect("timeout");
+    client.send_to(b"who am I?", SERVER).expect("send");
+    let mut buffer = [0; 16];
+    let (_, peer) = server.recv_from(&mut buffer).ok()?;
+    server.send_to(b"you", peer).expect("answer");
+    client.recv_from(&mut buffer).expect("the answer");
+    Some(peer)
+}
+
 #[test]
 fn each_private_address_has_a_public_one_of_its_own() {
     let network = Network::new("each");
@@ -173,14 +184,7 @@ fn each_private_address_has_a_public_one_of_its_own() {
     server.set_read_timeout(Some(TIMEOUT)).expect("timeout");
     let seen_from = |private: &str| {
         let bind = || UdpSocket::bind((private, 0)).expect("bind inside");
-        let socket = network.vpc.inside(&client, bind);
-        socket.set_read_timeout(Some(TIMEOUT)).expect("timeout");
-        socket.send_to(b"who am I?", SERVER).expect("send");
-        let mut buffer = [0; 16];
-        let (_, peer) = server.recv_from(&mut buffer).ok()?;
-        server.send_to(b"you", peer).expect("answer");
-        socket.recv_from(&mut buffer).expect("the answer");
-        Some(peer.ip())
+        seen(&network.vpc.inside(&client, bind), &server).map(|peer| peer.ip())
     };
     assert_eq!(seen_from("10.0.1.10"), Some(first.into()));
     assert_eq!(seen_from("10.0.1.50"), Some(second.into()));
@@ -195,4 +199,104 @@ fn each_private_address_has_a_public_one_of_its_own() {
     network.vpc.ask(&format!("{unassign}&PrivateIpAddress.1=10.0.1.50"), "return");
     assert!(network.connect("internet", (second, 80).into()).is_err(), "nobody's");
     network.connect("internet", (first, 80).into()).expect("as before");
+}
+
+/// Public: elastic addresses are associated and disassociated while flows run.
+#[test]
+fn a_nat_gateway_goes_out_by_all_its_addresses() {
+    let mut network = Network::new("nat");
+    let server = network.vpc.inside("internet", || UdpSocket::bind(SERVER).expect("bind"));
+    server.set_read_timeout(Some(TIMEOUT)).expect("timeout");
+    let client = network.vpc.run(&network.private, &network.group, "10.0.2.10");
+    let (first, one) = network.allocate();
+    let create = format!("CreateNatGateway&SubnetId={}&AllocationId={first}", network.public);
+    let nat = network.vpc.ask(&create, "natGatewayId");
+    network.route("CreateRoute", &network.table, "NatGatewayId", &nat);
+    let (second, two) = network.allocate();
+    let associate = format!("AssociateNatGatewayAddress&NatGatewayId={nat}");
+    let association =
+        network.vpc.ask(&format!("{associate}&AllocationId.1={second}"), "associationId");
+
+    let socket = |network: &Network| {
+        network.vpc.inside(&client, || UdpSocket::bind("10.0.2.10:0").expect("bind"))
+    };
+    let sockets: Vec<UdpSocket> = (0..32).map(|_| socket(&network)).collect();
+    let by: Vec<SocketAddr> =
+        sockets.iter().map(|socket| seen(socket, &server).expect("out and back")).collect();
+    for address in [one, two] {
+        assert!(by.iter().any(|peer| peer.ip() == address), "{address} in {by:?}");
+    }
+    for (socket, peer) in sockets.iter().zip(&by) {
+        assert_eq!(seen(socket, &server), Some(*peer), "a flow keeps its address and port");
+    }
+
+    // What drains serves its flows, also after a restart, and gets no new ones.
+    let drain = format!(
+        "DisassociateNatGatewayAddress&NatGatewayId={nat}&AssociationId.1={association}\
+         &MaxDrainDurationSeconds=20"
+    );
+    assert_eq!(network.vpc.ask(&drain, "status"), "disassociating");
+    network.vpc.end(Signal::SIGKILL);
+    network.vpc.start(false);
+    for (socket, peer) in sockets.iter().zip(&by) {
+        assert_eq!(seen(socket, &server), Some(*peer), "the same flow");
+    }
+    for _ in 0..16 {
+        let peer = seen(&socket(&network), &server).expect("a new flow");
+        assert_eq!(peer.ip(), one);
+    }
+    let released = format!("DescribeAddresses&AllocationId.1={second}");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while network.vpc.send(&released).contains("associationId") {
+        assert!(std::time::Instant::now() < deadline, "it is not released");
+        std::thread::sleep(TIMEOUT / 10);
+    }
+    for socket in &sockets {
+        assert_eq!(
+            seen(socket, &server).map(|peer| peer.ip()),
+            Some(one.into()),
+            "all that is left"
+        );
+    }
+}
+
+/// Private: from two addresses to a server of another subnet.
+#[test]
+fn a_private_nat_gateway_has_several_addresses() {
+    let network = Network::new("natp");
+    let host = network.vpc.run(&network.public, &network.group, "10.0.1.20");
+    let create = format!(
+        "CreateNatGateway&SubnetId={}&ConnectivityType=private&PrivateIpAddress=10.0.1.5\
+         &SecondaryPrivateIpAddress.1=10.0.1.6",
+        network.public
+    );
+    let nat = network.vpc.ask(&create, "natGatewayId");
+    let route = format!(
+        "CreateRoute&RouteTableId={}&DestinationCidrBlock=10.0.1.0/24&NatGatewayId={nat}",
+        network.table
+    );
+    network.vpc.ask(&route, "return");
+    for address in ["10.0.1.5", "10.0.1.6"] {
+        let rule = format!(
+            "AuthorizeSecurityGroupIngress&GroupId={}&IpProtocol=udp&FromPort=53&ToPort=53\
+             &CidrIp={address}/32",
+            network.group
+        );
+        network.vpc.ask(&rule, "return");
+    }
+    let client = network.vpc.run(&network.private, &network.group, "10.0.2.10");
+    let server = network.vpc.inside(&host, || UdpSocket::bind("10.0.1.20:53").expect("bind"));
+    server.set_read_timeout(Some(TIMEOUT)).expect("timeout");
+    let peers: Vec<IpAddr> = (0..32)
+        .map(|_| {
+            let bind = || UdpSocket::bind("10.0.2.10:0").expect("bind");
+            let socket = network.vpc.inside(&client, bind);
+            socket.send_to(b"x", "10.0.1.20:53").expect("send");
+            let (_, peer) = server.recv_from(&mut [0; 4]).expect("by a rule for an address");
+            peer.ip()
+        })
+        .collect();
+    for address in [[10, 0, 1, 5], [10, 0, 1, 6]] {
+        assert!(peers.contains(&IpAddr::from(address)), "{peers:?}");
+    }
 }

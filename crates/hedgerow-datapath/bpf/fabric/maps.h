@@ -142,16 +142,22 @@ struct {
 	__type(value, struct hr_address);
 } addresses SEC(".maps");
 
-/* A NAT gateway; see nat.h. Written once, before its port is used. */
+#define HR_NAT_ADDRESSES 8
+
+/* A NAT gateway; see nat.h. Only its addresses change. */
 struct hr_nat {
+	/* ifindex of the end where packets are translated. In front, as who reads the rest compares it
+	 * with the key afterwards: elements of a hash are reused at once. */
+	__u32 far;
+	__u32 near;	 /* … and of the gateway's port */
 	__u32 interface; /* key */
 	__u32 vpc;
-	__be32 address;
-	__u32 ports; /* those it gives to flows: the first, and the last << 16 */
-	__u32 near;  /* ifindex of its port */
-	__u32 far;   /* … and of the other end, where packets are translated */
+	__u32 ports; /* those it gives to flows, of each address: the first, and the last << 16 */
+	__u32 fresh; /* how many addresses new flows get, from 1: the first of the list */
+	/* The primary one first, those that drain behind the fresh ones, 0 behind all. */
+	__be32 addresses[HR_NAT_ADDRESSES];
 };
-_Static_assert(sizeof(struct hr_nat) == 24, "layout.rs");
+_Static_assert(sizeof(struct hr_nat) == 56, "layout.rs");
 
 /* ifindex of either end → the gateway. */
 struct {

@@ -6,7 +6,8 @@
  *
  * As "NAT gateway basics" of the Amazon VPC User Guide has it: TCP, UDP and ICMP queries; of
  * fragments UDP's; a port serves several flows if their destinations differ; idle for 350 s, a flow
- * is forgotten, and TCP is told so by RST. */
+ * is forgotten, and TCP is told so by RST. A gateway may have several addresses: each has all ports,
+ * a flow keeps its address, and one that drains gets no new flows. */
 #pragma once
 
 #define HR_NAT_IDLE HR_TICKS(350)
@@ -17,7 +18,7 @@
 struct hr_nat_key {
 	__u32 gateway; /* interface key, never reused: a gateway's flows end with it */
 	__be32 remote;
-	__be32 client; /* 0 if inward */
+	__be32 client; /* if inward, the gateway's address */
 	__u16 remote_port;
 	__u16 port; /* the client's; if inward, the gateway's */
 	__u8 protocol;
@@ -29,6 +30,7 @@ _Static_assert(sizeof(struct hr_nat_key) == 20, "no padding");
 struct hr_nat_flow {
 	__u32 expires; /* ticks */
 	__be32 client;
+	__be32 address; /* the gateway's */
 	__u16 client_port;
 	__u16 port;  /* the gateway's */
 	__u32 state; /* HR_NAT_FIN << inward, HR_NAT_RESET */
@@ -93,7 +95,7 @@ static __always_inline void hr_nat_key_of(struct hr_nat_key *key, const struct h
 	__builtin_memset(key, 0, sizeof(*key));
 	key->gateway = nat->interface;
 	key->remote = inward ? p->source : p->destination;
-	key->client = inward ? 0 : p->source;
+	key->client = inward ? p->destination : p->source;
 	if (query) {
 		key->port = p->icmp_id;
 	} else {
@@ -129,11 +131,12 @@ static __always_inline void hr_nat_touch(struct hr_nat_flow *flow, const struct 
 }
 
 /* The answering side of an outward key. */
-static __always_inline struct hr_nat_key hr_nat_answer(const struct hr_nat_key *key, __u16 port)
+static __always_inline struct hr_nat_key hr_nat_answer(const struct hr_nat_key *key, __be32 address,
+						       __u16 port)
 {
 	struct hr_nat_key answer = *key;
 
-	answer.client = 0;
+	answer.client = address;
 	answer.port = port;
 	answer.inward = 1;
 	return answer;
@@ -156,23 +159,32 @@ static __always_inline int hr_nat_take(const struct hr_nat_key *answer,
 	return bpf_map_update_elem(&nat_flows, answer, flow, BPF_NOEXIST) == 0;
 }
 
-/* Gives the flow of an outward key a port of the gateway that no other flow to that destination
- * has; 0: there is none. */
-static __noinline __u32 hr_nat_allocate(const struct hr_nat_key *key, __u32 range, __u32 now)
+/* Gives the flow of an outward key an address and a port of the gateway that no other flow to that
+ * destination has, and returns the port; 0: there is none. Ports are tried at all addresses in turn.
+ * A global function, as hr_translate. */
+__attribute__((noinline)) int hr_nat_allocate(const struct hr_nat_key *key,
+					      const struct hr_nat *nat, __u32 now)
 {
-	__u32 first = range & 0xffff, span = (range >> 16) - first + 1, at;
-	struct hr_nat_flow flow = { .expires = now + HR_NAT_IDLE,
-				    .client = key->client,
-				    .client_port = key->port };
-	struct hr_nat_key answer = hr_nat_answer(key, 0);
+	__u32 first, span, fresh, at = bpf_get_prandom_u32(), place, port;
+	struct hr_nat_flow flow = { .expires = now + HR_NAT_IDLE };
+	struct hr_nat_key answer;
 
-	at = bpf_get_prandom_u32() % span;
-	for (__u32 n = 0; n < HR_NAT_TRIES && n < span; n++) {
-		answer.port = first + (at + n) % span;
-		flow.port = answer.port;
-		if (!hr_nat_take(&answer, &flow, now))
+	if (!key || !nat)
+		return 0;
+	first = nat->ports & 0xffff;
+	span = (nat->ports >> 16) - first + 1;
+	fresh = nat->fresh;
+	flow.client = key->client;
+	flow.client_port = key->port;
+	for (__u32 n = 0; n < HR_NAT_TRIES && n < span * fresh; n++) {
+		place = (at + n) % fresh % HR_NAT_ADDRESSES;
+		port = first + (at / HR_NAT_ADDRESSES + n / fresh) % span;
+		flow.address = nat->addresses[place];
+		flow.port = port;
+		answer = hr_nat_answer(key, flow.address, port);
+		if (!flow.address || !hr_nat_take(&answer, &flow, now))
 			continue;
-		return bpf_map_update_elem(&nat_flows, key, &flow, BPF_ANY) == 0 ? answer.port : 0;
+		return bpf_map_update_elem(&nat_flows, key, &flow, BPF_ANY) == 0 ? port : 0;
 	}
 	return 0;
 }
@@ -221,7 +233,7 @@ static __always_inline __u32 hr_nat_error(struct __sk_buff *skb, struct hr_nat_p
 {
 	struct hr_packet *p = &n->x.packet, quoted = {}, mirrored;
 	const struct hr_nat_flow *flow;
-	__be32 client;
+	__be32 client, address;
 	__u16 own, port;
 
 	if (!hr_flow_quoted(skb, p, &quoted))
@@ -238,14 +250,15 @@ static __always_inline __u32 hr_nat_error(struct __sk_buff *skb, struct hr_nat_p
 	    quoted.destination != (n->inward ? quoted.destination : p->source))
 		return HR_NAT_UNSOLICITED;
 	client = flow->client;
+	address = flow->address;
 	own = flow->client_port;
 	port = flow->port;
 	if (n->inward) {
 		hr_nat_quoted_port(skb, p, &quoted, hr_nat_port_at(quoted.protocol, 1), port, own);
-		hr_translate(skb, hr_at(p), HR_DESTINATION, n->nat.address, client);
+		hr_translate(skb, hr_at(p), HR_DESTINATION, address, client);
 	} else {
 		hr_nat_quoted_port(skb, p, &quoted, hr_nat_port_at(quoted.protocol, 0), own, port);
-		hr_translate(skb, hr_at(p), HR_SOURCE, client, n->nat.address);
+		hr_translate(skb, hr_at(p), HR_SOURCE, client, address);
 	}
 	return HR_ALLOWED;
 }
@@ -316,13 +329,25 @@ static __always_inline __u32 hr_nat_in(struct __sk_buff *skb, struct hr_nat_pass
 	port = n->key.port;
 	if (p->more_fragments)
 		hr_nat_remember(n, client);
-	hr_translate(skb, hr_at(p), HR_DESTINATION, n->nat.address, client);
+	hr_translate(skb, hr_at(p), HR_DESTINATION, p->destination, client);
 	hr_nat_port(skb, p, hr_nat_port_at(p->protocol, 0), port, own);
 	return HR_ALLOWED;
 }
 
-/* The port of the gateway for a packet from inside; 0: it has none, for *reason. */
-static __always_inline __u32 hr_nat_port_of(struct hr_nat_passage *n, __u32 *reason)
+/* Whether the address is one of the gateway's, fresh or not. */
+static __always_inline int hr_nat_owns(const struct hr_nat *nat, __be32 address)
+{
+	__u32 owns = 0;
+
+	/* Without branches, which the verifier would follow: of words of 64 bits, 0 - 1 alone has the
+	 * highest bit. */
+	for (int place = 0; place < HR_NAT_ADDRESSES; place++)
+		owns |= ((__u64)(nat->addresses[place] ^ address) - 1) >> 63;
+	return owns;
+}
+
+/* The port of the gateway for a packet from inside, and its *address; 0: it has none, for *reason. */
+static __always_inline __u32 hr_nat_port_of(struct hr_nat_passage *n, __be32 *address, __u32 *reason)
 {
 	const struct hr_packet *p = &n->x.packet;
 	struct hr_nat_flow *flow = hr_nat_find(&n->key, n->now);
@@ -330,9 +355,12 @@ static __always_inline __u32 hr_nat_port_of(struct hr_nat_passage *n, __u32 *rea
 	struct hr_nat_key answer;
 	__u32 port;
 
+	if (flow && !hr_nat_owns(&n->nat, flow->address))
+		flow = 0;
 	if (flow) {
 		port = flow->port;
-		answer = hr_nat_answer(&n->key, port);
+		*address = flow->address;
+		answer = hr_nat_answer(&n->key, *address, port);
 		answers = bpf_map_lookup_elem(&nat_flows, &answer);
 		/* Each is kept or forgotten by itself: the table is as full as it gets. */
 		if (answers && answers->client == n->key.client &&
@@ -347,23 +375,29 @@ static __always_inline __u32 hr_nat_port_of(struct hr_nat_passage *n, __u32 *rea
 	    (p->tcp_flags & (HR_TCP_SYN | HR_TCP_ACK)) != HR_TCP_SYN)
 		return 0;
 	*reason = HR_NAT_PORTS;
-	return hr_nat_allocate(&n->key, n->nat.ports, n->now);
+	port = hr_nat_allocate(&n->key, &n->nat, n->now);
+	flow = port ? bpf_map_lookup_elem(&nat_flows, &n->key) : 0;
+	if (!flow)
+		return 0;
+	*address = flow->address;
+	return port;
 }
 
-/* From inside: from the gateway's address and a port of it. */
+/* From inside: from an address of the gateway and a port of it. */
 static __always_inline __u32 hr_nat_out(struct __sk_buff *skb, struct hr_nat_passage *n)
 {
 	const struct hr_packet *p = &n->x.packet;
 	__u32 port, reason = HR_NAT_PROTOCOL;
+	__be32 address = 0;
 
 	if (!hr_nat_query(p, 0))
 		return reason;
-	port = hr_nat_port_of(n, &reason);
+	port = hr_nat_port_of(n, &address, &reason);
 	if (!port)
 		return reason;
 	if (p->more_fragments)
-		hr_nat_remember(n, n->nat.address);
-	hr_translate(skb, hr_at(p), HR_SOURCE, p->source, n->nat.address);
+		hr_nat_remember(n, address);
+	hr_translate(skb, hr_at(p), HR_SOURCE, p->source, address);
 	hr_nat_port(skb, p, hr_nat_port_at(p->protocol, 1), n->key.port, port);
 	return HR_ALLOWED;
 }
@@ -472,6 +506,9 @@ static __always_inline int hr_nat(struct __sk_buff *skb)
 	if (!known)
 		return TC_ACT_SHOT;
 	n.nat = *known;
+	barrier();
+	if (*(const volatile __u32 *)&known->far != ifindex)
+		return TC_ACT_SHOT;
 	n.x.vpc = n.nat.vpc;
 	n.x.from = n.nat.interface;
 	n.now = hr_flow_now();
@@ -479,7 +516,7 @@ static __always_inline int hr_nat(struct __sk_buff *skb)
 	if (!reason)
 		reason = p->ethertype == ETH_P_IP ? hr_parse_datagram(skb, p)
 						  : HR_UNSUPPORTED_PROTOCOL;
-	n.inward = p->destination == n.nat.address;
+	n.inward = hr_nat_owns(&n.nat, p->destination);
 	if (!reason)
 		reason = hr_nat_translate(skb, &n);
 	if (!reason) {
@@ -491,8 +528,8 @@ static __always_inline int hr_nat(struct __sk_buff *skb)
 	if (reason == HR_NAT_IDLE_FLOW && hr_nat_may_reset(p) && hr_nat_reset(skb, hr_at(p)) == 0)
 		return hr_nat_send(skb, &n);
 	if (reason == HR_TTL_EXCEEDED && hr_icmp_may_answer(p) &&
-	    hr_icmp_answer(skb, hr_at(p), HR_ICMP_TIME_EXCEEDED << 16, n.nat.address,
-			   p->source) == 0)
+	    hr_icmp_answer(skb, hr_at(p), HR_ICMP_TIME_EXCEEDED << 16,
+			   n.nat.addresses[0], p->source) == 0)
 		return hr_nat_send(skb, &n);
 	return TC_ACT_SHOT;
 }

@@ -14,6 +14,9 @@ const INTERNET: u32 = u32::MAX;
 /// `HR_SLICE_LOOPBACK`.
 const LOOPBACK: u32 = 1;
 
+/// `HR_NAT_ADDRESSES`: most addresses of a NAT gateway.
+pub const NAT_ADDRESSES: usize = 8;
+
 /// A public address and what it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublicAddress {
@@ -34,9 +37,12 @@ pub struct NatGateway {
     pub interface: u32,
     /// VPC key.
     pub vpc: u32,
-    /// What its packets come from.
-    pub address: Ipv4Addr,
-    /// Ports that it gives to flows.
+    /// What packets of new flows come from, the primary address first. Those that drain and these
+    /// are at most [`NAT_ADDRESSES`]; what is beyond has no flows.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Addresses that serve the flows that they have.
+    pub draining: Vec<Ipv4Addr>,
+    /// Ports that each address gives to flows.
     pub ports: RangeInclusive<u16>,
     /// The device that is its interface's port, by ifindex.
     pub near: u32,
@@ -88,12 +94,16 @@ impl Fabric {
         self.maps.publics_v6.remove_v6(0, block)
     }
 
-    /// The gateway translates from now on what the fabric sends to its interface. It must not be
-    /// changed while it does.
+    /// The gateway translates from now on what the fabric sends to its interface. While it does, only
+    /// its addresses may change: flows of those that are not named any more end.
     pub fn put_nat(&mut self, gateway: &NatGateway) -> Result<(), FabricError> {
-        let NatGateway { interface, vpc, address, ref ports, near, far } = *gateway;
+        let NatGateway { interface, vpc, ref ports, near, far, .. } = *gateway;
         let ports = u32::from(*ports.start()) | u32::from(*ports.end()) << 16;
-        let value = Nat { interface, vpc, address: word(address), ports, near, far };
+        let fresh = gateway.addresses.len().min(NAT_ADDRESSES) as u32;
+        let mut addresses = [0; NAT_ADDRESSES];
+        let all = gateway.addresses.iter().chain(&gateway.draining);
+        addresses.iter_mut().zip(all).for_each(|(place, address)| *place = word(*address));
+        let value = Nat { far, near, interface, vpc, ports, fresh, addresses };
         self.maps.nats.put(near, value)?;
         self.maps.nats.put(far, value)
     }

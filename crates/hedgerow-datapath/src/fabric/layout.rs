@@ -58,7 +58,9 @@ twin! {
 }
 twin! {
     /// `struct hr_nat`.
-    Nat, 24 { interface: u32, vpc: u32, address: u32, ports: u32, near: u32, far: u32, }
+    Nat, 56 {
+        far: u32, near: u32, interface: u32, vpc: u32, ports: u32, fresh: u32, addresses: [u32; 8],
+    }
 }
 twin! {
     /// `struct hr_set`.

@@ -11,6 +11,8 @@ use super::*;
 /// The loopback device stands for both ends of the gateway's port.
 const PORT: u32 = 1;
 const NAT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 6);
+const THIRD: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 7);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 10);
 const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const OTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);
@@ -20,21 +22,30 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
+/// A gateway with four ports for each address.
+fn gateway(addresses: &[Ipv4Addr], draining: &[Ipv4Addr]) -> NatGateway {
+    let (interface, vpc, near, far) = (5, 1, PORT, PORT);
+    let (addresses, draining) = (addresses.to_vec(), draining.to_vec());
+    NatGateway { interface, vpc, addresses, draining, ports: 1024..=1027, near, far }
+}
+
 struct Gateway {
     fabric: Fabric,
     events: Events,
 }
 
 impl Gateway {
-    /// With four ports.
+    /// With one address.
     fn new() -> Self {
         let mut fabric = Fabric::load().expect("load the fabric (root?)");
         let events = fabric.take_events().expect("events");
-        let ports = 1024..=1027;
-        let (interface, vpc, near, far) = (5, 1, PORT, PORT);
-        let gateway = NatGateway { interface, vpc, address: NAT, ports, near, far };
-        fabric.put_nat(&gateway).expect("put NAT gateway");
+        fabric.put_nat(&gateway(&[NAT], &[])).expect("put NAT gateway");
         Self { fabric, events }
+    }
+
+    /// New flows go on from some addresses, those that were before from others, too.
+    fn set(&mut self, addresses: &[Ipv4Addr], draining: &[Ipv4Addr]) {
+        self.fabric.put_nat(&gateway(addresses, draining)).expect("put NAT gateway");
     }
 
     /// What becomes of a frame, or why it was dropped; both, if it became an answer.
@@ -58,13 +69,37 @@ impl Gateway {
 
     /// The port that a packet from the client's port gets.
     fn out(&mut self, from: u16, to: Ipv4Addr, protocol: u8) -> Result<u16, Reason> {
+        let (address, port) = self.translated(from, to, protocol, SYN)?;
+        assert_eq!(address, NAT, "from the gateway");
+        Ok(port)
+    }
+
+    /// The address and port that a packet from the client's port gets.
+    fn translated(
+        &mut self,
+        from: u16,
+        to: Ipv4Addr,
+        protocol: u8,
+        flags: u8,
+    ) -> Result<(Ipv4Addr, u16), Reason> {
         let (sent, reason) =
-            self.send(&packet(CLIENT, to, protocol, &ports(protocol, from, 80, SYN)));
-        let Some(sent) = sent else { return Err(reason.expect("a reason")) };
-        assert_eq!(sent[26..30], NAT.octets(), "from the gateway");
+            self.send(&packet(CLIENT, to, protocol, &ports(protocol, from, 80, flags)));
+        if let Some(reason) = reason {
+            return Err(reason);
+        }
+        let sent = sent.expect("sent or dropped");
         assert_eq!(sent[30..34], to.octets());
         assert_eq!(sum(&sent[14..34]), 0xffff, "the header's checksum");
-        Ok(u16::from_be_bytes([sent[34], sent[35]]))
+        let source = <[u8; 4]>::try_from(&sent[26..30]).expect("an address");
+        Ok((source.into(), u16::from_be_bytes([sent[34], sent[35]])))
+    }
+
+    /// Whether an answer to the address and port reaches the client's port.
+    fn answered(&mut self, to: (Ipv4Addr, u16), from: u16) -> bool {
+        let (inside, _) = self.send(&packet(SERVER, to.0, UDP, &ports(UDP, 80, to.1, 0)));
+        inside.is_some_and(|inside| {
+            inside[30..34] == CLIENT.octets() && inside[36..38] == from.to_be_bytes()
+        })
     }
 }
 
@@ -113,11 +148,53 @@ fn ports_are_for_one_destination_and_run_out() {
 }
 
 #[test]
+fn each_address_gives_all_ports() {
+    let mut gateway = Gateway::new();
+    gateway.set(&[NAT, SECOND, THIRD], &[]);
+    let mut given: Vec<(Ipv4Addr, u16)> = (5000..5012)
+        .map(|from| gateway.translated(from, SERVER, UDP, 0).expect("an address and a port"))
+        .collect();
+    for (from, at) in (5000..).zip(given.clone()) {
+        assert_eq!(gateway.translated(from, SERVER, UDP, 0), Ok(at), "a flow keeps them");
+        assert!(gateway.answered(at, from), "{at:?}");
+    }
+    assert_eq!(gateway.translated(5012, SERVER, UDP, 0), Err(Reason::NatPorts));
+    given.sort_unstable();
+    let all = [NAT, SECOND, THIRD].into_iter().flat_map(|a| (1024..=1027).map(move |p| (a, p)));
+    assert_eq!(given, all.collect::<Vec<_>>());
+}
+
+#[test]
+fn an_address_that_drains_serves_the_flows_that_it_has() {
+    let mut gateway = Gateway::new();
+    gateway.set(&[SECOND], &[]);
+    let udp = gateway.translated(5000, SERVER, UDP, 0).expect("out");
+    let tcp = gateway.translated(5000, SERVER, TCP, SYN).expect("out");
+    assert_eq!((udp.0, tcp.0), (SECOND, SECOND));
+    gateway.set(&[NAT, THIRD], &[SECOND]);
+    for from in 5001..5009 {
+        let (address, _) = gateway.translated(from, SERVER, UDP, 0).expect("a new flow");
+        assert!([NAT, THIRD].contains(&address), "{address}");
+    }
+    assert_eq!(gateway.translated(5009, SERVER, UDP, 0), Err(Reason::NatPorts));
+    assert_eq!(gateway.translated(5000, SERVER, UDP, 0), Ok(udp));
+    assert_eq!(gateway.translated(5000, SERVER, TCP, ACK), Ok(tcp));
+    assert!(gateway.answered(udp, 5000));
+    // Released: what it served is as if forgotten.
+    gateway.set(&[NAT, THIRD], &[]);
+    assert!(!gateway.answered(udp, 5000));
+    assert_eq!(gateway.translated(5000, SERVER, TCP, ACK), Err(Reason::NatIdleFlow));
+    let (address, _) = gateway.translated(5000, OTHER, UDP, 0).expect("another destination");
+    assert_ne!(address, SECOND);
+    assert_eq!(gateway.translated(5000, SERVER, UDP, 0), Err(Reason::NatPorts), "a new flow");
+}
+
+#[test]
 fn a_connection_that_was_idle_for_too_long_is_reset() {
     let mut gateway = Gateway::new();
     gateway.out(5000, SERVER, TCP).expect("a port");
     let map = gateway.fabric.ebpf.take_map("nat_flows").expect("nat_flows");
-    let mut flows: HashMap<MapData, [u32; 5], [u32; 4]> = map.try_into().expect("a hash map");
+    let mut flows: HashMap<MapData, [u32; 5], [u32; 5]> = map.try_into().expect("a hash map");
     let known: Vec<_> = flows.iter().map(|entry| entry.expect("an entry")).collect();
     assert_eq!(known.len(), 2, "one entry for each way");
     let now = (crate::sys::monotonic_ns() >> 30) as u32;

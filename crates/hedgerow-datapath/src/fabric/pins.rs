@@ -38,7 +38,7 @@ use super::{Fabric, FabricError, GENERATION, Link};
 use crate::pins::{self, PinsError, failed};
 
 /// Raised when the meaning of an entry of a map below changes while all sizes stay.
-pub(super) const LAYOUT: u32 = 2;
+pub(super) const LAYOUT: u32 = 3;
 /// Maps that the programs write and whose entries stay good.
 const KEPT: [&str; 10] = [
     "flows",

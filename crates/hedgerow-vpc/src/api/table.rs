@@ -8,11 +8,11 @@ use crate::state::{
     group, group_describe, group_vpc, identity, instance_attribute, instance_describe,
     instance_options, instance_power, instance_status, instance_types, interface,
     interface_address, interface_describe, interface_ipv6_assign, interface_modify, launch,
-    metadata_defaults, nat_gateway, network_acl, network_acl_entry, permission, prefix_list,
-    prefix_list_describe, prefix_list_modify, rds, rds_create, rds_describe, rds_public,
-    rds_subnet_group, role_keys, route_table, route_table_describe, route_table_routes,
-    rule_actions, rule_modify, subnet, subnet_attribute, subnet_ipv6, tags, trunk, vpc, vpc_block,
-    vpc_default, vpc_tenancy, zone,
+    metadata_defaults, nat_gateway, nat_gateway_address, nat_gateway_create, network_acl,
+    network_acl_entry, permission, prefix_list, prefix_list_describe, prefix_list_modify, rds,
+    rds_create, rds_describe, rds_public, rds_subnet_group, role_keys, route_table,
+    route_table_describe, route_table_routes, rule_actions, rule_modify, subnet, subnet_attribute,
+    subnet_ipv6, tags, trunk, vpc, vpc_block, vpc_default, vpc_tenancy, zone,
 };
 
 /// Whether a line of the table has the mark.
@@ -50,8 +50,10 @@ macro_rules! actions {
 actions! {
     Ec2 AllocateAddress(address::AllocateAddress) => address::allocate;
     Ec2 AssignIpv6Addresses(interface_ipv6_assign::AssignIpv6Addresses) => interface_ipv6_assign::assign;
+    Ec2 AssignPrivateNatGatewayAddress(nat_gateway_address::AssignPrivateNatGatewayAddress) => nat_gateway_address::assign;
     Ec2 AssignPrivateIpAddresses(interface_address::AssignPrivateIpAddresses) => interface_address::assign;
     Ec2 AssociateAddress(address::AssociateAddress) => address::associate;
+    Ec2 AssociateNatGatewayAddress(nat_gateway_address::AssociateNatGatewayAddress) => nat_gateway_address::associate;
     Ec2 AssociateRouteTable(route_table::AssociateRouteTable) => route_table::associate;
     Ec2 AssociateSecurityGroupVpc(group_vpc::GroupInVpc) => group_vpc::associate;
     Ec2 AssociateSubnetCidrBlock(subnet_ipv6::AssociateSubnetCidrBlock) => subnet_ipv6::associate;
@@ -67,7 +69,7 @@ actions! {
     Ec2 CreateInternetGateway(gateway::CreateInternetGateway) => gateway::create;
     Ec2 CreateManagedPrefixList(prefix_list::CreateManagedPrefixList) => prefix_list::create, idempotent;
     Ec2 CreateFlowLogs(flow_logs::CreateFlowLogs) => flow_logs::create, idempotent;
-    Ec2 CreateNatGateway(nat_gateway::CreateNatGateway) => nat_gateway::create, idempotent;
+    Ec2 CreateNatGateway(nat_gateway_create::CreateNatGateway) => nat_gateway_create::create, idempotent;
     Ec2 CreateNetworkAcl(network_acl::CreateNetworkAcl) => network_acl::create, idempotent;
     Ec2 CreateNetworkAclEntry(network_acl_entry::SetEntry) => network_acl_entry::create;
     Ec2 CreateNetworkInterface(interface::CreateNetworkInterface) => interface::create, idempotent;
@@ -129,6 +131,7 @@ actions! {
     Ec2 DetachInternetGateway(gateway::GatewayOfVpc) => gateway::detach;
     Ec2 DetachNetworkInterface(attachment::DetachNetworkInterface) => attachment::detach;
     Ec2 DisassociateAddress(address::DisassociateAddress) => address::disassociate;
+    Ec2 DisassociateNatGatewayAddress(nat_gateway_address::DisassociateNatGatewayAddress) => nat_gateway_address::disassociate;
     Ec2 DisassociateRouteTable(route_table::DisassociateRouteTable) => route_table::disassociate;
     Ec2 DisassociateSecurityGroupVpc(group_vpc::GroupInVpc) => group_vpc::disassociate;
     Ec2 DisassociateSubnetCidrBlock(subnet_ipv6::DisassociateSubnetCidrBlock) => subnet_ipv6::disassociate;
@@ -171,6 +174,7 @@ actions! {
     Ec2 TerminateInstances(instance_power::TerminateInstances) => instance_power::terminate;
     Ec2 UnassignIpv6Addresses(interface_ipv6_assign::UnassignIpv6Addresses) => interface_ipv6_assign::unassign;
     Ec2 UnassignPrivateIpAddresses(interface_address::UnassignPrivateIpAddresses) => interface_address::unassign;
+    Ec2 UnassignPrivateNatGatewayAddress(nat_gateway_address::UnassignPrivateNatGatewayAddress) => nat_gateway_address::unassign;
     Ec2 UnmonitorInstances(instance_options::SetMonitoring) => instance_options::unmonitor;
     Ec2 UpdateSecurityGroupRuleDescriptionsEgress(rule_modify::UpdateDescriptions) => rule_modify::update_egress;
     Ec2 UpdateSecurityGroupRuleDescriptionsIngress(rule_modify::UpdateDescriptions) => rule_modify::update_ingress;

@@ -6,7 +6,8 @@
 pub enum Kind {
     /// A request was decided.
     Request = 1,
-    /// Attachments that hung and whose time had come were attached.
+    /// Attachments that hung were attached, and addresses of NAT gateways that drained released,
+    /// whose time had come.
     Settle = 2,
     /// An attachment began to hang: the body has the seconds, a space and the answer.
     Hold = 3,

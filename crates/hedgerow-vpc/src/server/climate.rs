@@ -19,6 +19,9 @@ use crate::weather::{
     Afterwards, Change, Config, Fate, Load, Millis, Past, Weather, is_describe, shortage,
 };
 
+/// Actions after which something waits.
+const DRAINING: [&str; 2] = ["DisassociateNatGatewayAddress", "UnassignPrivateNatGatewayAddress"];
+
 /// Who asks, and where.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
@@ -256,8 +259,8 @@ impl Server {
         }
         let (afterwards, attaching) = (fate.afterwards.take(), fate.attaching);
         let answer = Arc::clone(&self).answer(caller, body, fate).await;
-        if let Some(seconds) = attaching {
-            tokio::spawn(Arc::clone(&self).settle_after(Duration::from_secs(seconds)));
+        if attaching.is_some() || DRAINING.contains(&action.as_str()) {
+            self.settle_later();
         }
         match afterwards {
             None => Reply::Answer(answer),
@@ -266,20 +269,20 @@ impl Server {
         }
     }
 
-    /// Attaches in time what is `attaching` since before this process.
+    /// Settles in time what waits now.
     pub(super) fn settle_later(self: &Arc<Self>) {
-        for until in self.state().attaching_until() {
+        for until in self.state().waits_until() {
             let wait = Duration::from_secs(until.since(super::now()));
             tokio::spawn(Arc::clone(self).settle_after(wait));
         }
     }
 
-    /// Attaches what has been `attaching` long enough by then.
+    /// Settles what has waited long enough by then.
     async fn settle_after(self: Arc<Self>, wait: Duration) {
         tokio::time::sleep(wait).await;
         let done = self.transact(true, |state, now| ((), state.settle(now))).await;
         if let Err(((), error)) = done {
-            tracing::error!(error, "attach an interface that was attaching");
+            tracing::error!(error, "settle what has waited long enough");
         }
     }
 }

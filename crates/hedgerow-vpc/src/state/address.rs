@@ -311,7 +311,8 @@ pub(crate) struct ReleaseAddress {
 
 pub(crate) fn release(cx: &mut Context<'_>, request: ReleaseAddress) -> Result<Done, Ec2Error> {
     let address = named(cx.region, request.allocation_id.as_deref(), request.public_ip)?;
-    if address.association.is_some() {
+    if let Some(association) = &address.association {
+        check_not_managed(cx.region, association)?;
         let message = format!("Address {} is in use.", address.public);
         return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
     }
@@ -395,7 +396,7 @@ pub(crate) fn join(
     id
 }
 
-fn already(resource: &str, association: &str) -> Ec2Error {
+pub(crate) fn already(resource: &str, association: &str) -> Ec2Error {
     let message =
         format!("resource {resource} is already associated with associate-id {association}");
     Ec2Error::new("Resource.AlreadyAssociated", message)

@@ -1,6 +1,7 @@
 //! Attachments that hang: EC2 answers AttachNetworkInterface at once, and until the interface is
 //! there the attachment is `attaching`. Here they are `attached` at once unless the weather holds
-//! them; a held one has no packets.
+//! them; a held one has no packets. What waits is settled in time, and so is what drains of NAT
+//! gateways.
 
 use super::interface::Attached;
 use super::time::Timestamp;
@@ -59,15 +60,18 @@ impl State {
         Some(effects)
     }
 
-    /// When attachments that are `attaching` will be attached.
-    pub(crate) fn attaching_until(&self) -> Vec<Timestamp> {
-        self.regions.values().flat_map(|region| region.attaching.values().copied()).collect()
+    /// When attachments that are `attaching` will be attached, and addresses of NAT gateways that
+    /// drain released.
+    pub(crate) fn waits_until(&self) -> Vec<Timestamp> {
+        let attaching = self.regions.values().flat_map(|region| region.attaching.values().copied());
+        attaching.chain(self.regions.values().flat_map(Region::draining_until)).collect()
     }
 
-    /// Attaches what was `attaching` and has waited long enough.
-    pub(crate) fn settle(&mut self, now: Timestamp) -> Vec<Effect> {
-        let waiting = self.regions.values_mut().filter(|region| !region.attaching.is_empty());
-        let effects: Vec<Effect> = waiting.flat_map(|region| region.settle(now)).collect();
+    /// Attaches what was `attaching`, and releases addresses of NAT gateways that drained, where the
+    /// time has come.
+    pub fn settle(&mut self, now: Timestamp) -> Vec<Effect> {
+        let settled = |region: &mut Region| [region.settle(now), region.end_drains(now)].concat();
+        let effects: Vec<Effect> = self.regions.values_mut().flat_map(settled).collect();
         if !effects.is_empty() {
             self.note_change(journal::Kind::Settle, now, String::new(), Vec::new());
         }

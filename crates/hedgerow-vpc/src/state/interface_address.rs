@@ -159,6 +159,35 @@ pub(crate) fn assign(
     })
 }
 
+/// Gives an interface these free addresses and so many more as secondary ones; there is room for
+/// them. The effect is the caller's.
+pub(crate) fn take(
+    region: &mut Region,
+    interface: &str,
+    named: &[Ipv4Addr],
+    more: usize,
+) -> Vec<Ipv4Addr> {
+    let record = region.interfaces.get_mut(interface).expect("the caller found it");
+    let subnet = region.subnets.get_mut(&record.subnet).expect("it has the interface");
+    for address in named {
+        subnet.taken.insert(*address, interface.to_owned());
+    }
+    let mut new = named.to_vec();
+    new.extend((0..more).map(|_| subnet.allocate(interface)));
+    record.addresses.extend(&new);
+    new
+}
+
+/// Takes a secondary address away from an interface; its elastic address is free then. The effect
+/// is the caller's.
+pub(crate) fn lose(region: &mut Region, interface: &str, private: Ipv4Addr) {
+    let record = region.interfaces.get_mut(interface).expect("the caller found it");
+    record.addresses.retain(|address| *address != private);
+    let subnet = region.subnets.get_mut(&record.subnet).expect("it has the interface");
+    subnet.taken.remove(&private);
+    address::forget_private(region, interface, private);
+}
+
 /// Prefixes for an answer.
 pub(crate) fn prefix_items(prefixes: &[hedgerow_core::sg::Ipv4Prefix]) -> Vec<PrefixItem> {
     prefixes.iter().map(|prefix| PrefixItem { ipv4_prefix: prefix.to_string() }).collect()
@@ -205,15 +234,11 @@ pub(crate) fn unassign(
     let (id, subnet) = (interface.id.clone(), interface.subnet.clone());
     let subnet = cx.region.subnets.get_mut(&subnet).expect("it has the interface");
     let interface = cx.region.interfaces.get_mut(&id).expect("found above");
-    let delegated = prefixes.iter().flat_map(prefix::addresses);
-    for address in request.addresses.iter().copied().chain(delegated) {
+    for address in prefixes.iter().flat_map(prefix::addresses) {
         subnet.taken.remove(&address);
     }
-    interface.addresses.retain(|address| !request.addresses.contains(address));
     interface.prefixes.retain(|prefix| !prefixes.contains(prefix));
-    for private in &request.addresses {
-        address::forget_private(cx.region, &id, *private);
-    }
+    request.addresses.iter().for_each(|address| lose(cx.region, &id, *address));
     cx.effects.push(cx.region.put_interface(&id));
     Ok(Done::new())
 }

@@ -47,6 +47,8 @@ pub(crate) mod launch_plan;
 mod launch_settings;
 pub(crate) mod metadata_defaults;
 pub(crate) mod nat_gateway;
+pub(crate) mod nat_gateway_address;
+pub(crate) mod nat_gateway_create;
 pub(crate) mod network_acl;
 pub(crate) mod network_acl_entry;
 pub(crate) mod permission;

@@ -17,6 +17,10 @@ pub struct Quotas {
     pub rules_per_group: usize,
     /// Elastic addresses in a region.
     pub elastic_addresses: usize,
+    /// Elastic addresses of a public NAT gateway, the primary one too; EC2's maximum is 8.
+    pub elastic_addresses_per_nat_gateway: usize,
+    /// NAT gateways in an Availability Zone.
+    pub nat_gateways_per_zone: usize,
     /// VPCs in a region, the default one too.
     pub vpcs: usize,
     /// IPv4 blocks of a VPC, the first one too.
@@ -43,6 +47,8 @@ impl Default for Quotas {
             groups_per_interface: 5,
             rules_per_group: 60,
             elastic_addresses: 5,
+            elastic_addresses_per_nat_gateway: 2,
+            nat_gateways_per_zone: 5,
             vpcs: 5,
             blocks_per_vpc: 5,
             subnets_per_vpc: 200,
@@ -62,10 +68,12 @@ type Named = (&'static str, fn(&mut Quotas) -> &mut usize);
 const NAMES: &[Named] = &[
     ("blocks-per-vpc", |q| &mut q.blocks_per_vpc),
     ("elastic-addresses", |q| &mut q.elastic_addresses),
+    ("elastic-addresses-per-nat-gateway", |q| &mut q.elastic_addresses_per_nat_gateway),
     ("entries-per-acl", |q| &mut q.entries_per_acl),
     ("groups", |q| &mut q.groups),
     ("groups-per-interface", |q| &mut q.groups_per_interface),
     ("internet-gateways", |q| &mut q.internet_gateways),
+    ("nat-gateways-per-zone", |q| &mut q.nat_gateways_per_zone),
     ("network-acls-per-vpc", |q| &mut q.network_acls_per_vpc),
     ("route-tables-per-vpc", |q| &mut q.route_tables_per_vpc),
     ("routes-per-table", |q| &mut q.routes_per_table),

@@ -66,6 +66,14 @@ pub(super) struct Gateways {
     nats: HashMap<u32, Nat>,
 }
 
+/// What a NAT gateway's flows go on from.
+pub(super) struct NatAddresses {
+    /// For new flows, the primary address first.
+    pub fresh: Vec<Ipv4Addr>,
+    /// For the flows that they have.
+    pub draining: Vec<Ipv4Addr>,
+}
+
 /// A NAT gateway's interface and devices.
 struct Nat {
     interface: InterfaceKey,
@@ -176,22 +184,30 @@ impl Machine {
         after.iter().try_for_each(|block| Ok(self.fabric.put_public_block(*block, vpc)?))
     }
 
-    /// Packets that are routed to the gateway go on from the address of its interface.
+    /// Packets that are routed to the gateway go on from addresses of its interface.
     pub(super) async fn put_nat_gateway(
         &mut self,
         key: u32,
         interface: InterfaceKey,
+        addresses: NatAddresses,
         now: Instant,
     ) -> Result<(), WireError> {
-        if self.gateways.nat_interface(key) == Some(interface) {
-            return Ok(());
+        let missing = || unknown("put NAT gateway", "interface", interface);
+        let view = self.interfaces.get(&interface).cloned().ok_or_else(missing)?;
+        let gateway = |near, far| NatGateway {
+            interface,
+            vpc: view.vpc,
+            addresses: addresses.fresh,
+            draining: addresses.draining,
+            ports: NAT_PORTS,
+            near,
+            far,
+        };
+        if let Some(nat) = self.gateways.nats.get(&key).filter(|nat| nat.interface == interface) {
+            return Ok(self.fabric.put_nat(&gateway(nat.near, nat.far))?);
         }
         self.remove_nat_gateway(key, now).await?;
         self.slice().await?;
-        let effect = "put NAT gateway";
-        let missing = || unknown(effect, "interface", interface);
-        let view = self.interfaces.get(&interface).cloned().ok_or_else(missing)?;
-        let address = *view.addresses.first().ok_or_else(missing)?;
         let (near, far) = (format!("n{key}"), format!("t{key}"));
         let home = netns::full_name(&self.name, "fabric");
         if self.standing(&near, &home).await?.is_none() {
@@ -199,14 +215,7 @@ impl Machine {
             self.net.add_veth(&near, &end).await?;
         }
         let nat = Nat { interface, near: index_of(&near)?, far: index_of(&far)? };
-        self.fabric.put_nat(&NatGateway {
-            interface,
-            vpc: view.vpc,
-            address,
-            ports: NAT_PORTS,
-            near: nat.near,
-            far: nat.far,
-        })?;
+        self.fabric.put_nat(&gateway(nat.near, nat.far))?;
         self.fabric.attach(&near, nat.near)?;
         self.fabric.attach_nat(&far, nat.far)?;
         self.fabric.put_port(nat.near, interface, view.vpc)?;

@@ -11,7 +11,7 @@ use hedgerow_datapath::fabric::{Fabric, Interface, Kind, Place, ROUTER_LINK_LOCA
 use hedgerow_datapath::sys::Netns;
 
 use super::adopt::Adoption;
-use super::gateways::Gateways;
+use super::gateways::{Gateways, NatAddresses};
 use super::link::{FarEnd, MTU, Netlink, index_of};
 use super::{WireError, convert, netns};
 use crate::effect::{Attachment, Effect, InterfaceKey, InterfaceView, SubnetView, VpcView};
@@ -149,8 +149,9 @@ impl Machine {
             Effect::RemoveInternetGateway { vpc, .. } => self.remove_internet_gateway(vpc, now),
             Effect::PutEgressGateway { id, vpc } => self.put_egress_gateway(id, vpc, now).await,
             Effect::RemoveEgressGateway { id, vpc } => self.remove_egress_gateway(&id, vpc, now),
-            Effect::PutNatGateway { key, interface, .. } => {
-                self.put_nat_gateway(key, interface, now).await
+            Effect::PutNatGateway { key, interface, addresses, draining, .. } => {
+                let addresses = NatAddresses { fresh: addresses, draining };
+                self.put_nat_gateway(key, interface, addresses, now).await
             }
             Effect::RemoveNatGateway { key } => self.remove_nat_gateway(key, now).await,
         }

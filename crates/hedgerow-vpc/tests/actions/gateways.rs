@@ -1,13 +1,13 @@
-//! Internet gateways, NAT gateways, elastic addresses.
+//! Internet gateways, elastic addresses, and the addresses of launches.
 
-use hedgerow_vpc::effect::{Effect, InterfaceView, RouteTarget};
+use hedgerow_vpc::effect::{Effect, InterfaceView};
 
 use crate::scenario::Scenario;
 
 const RUN: &str = "RunInstances ImageId=ami-1 InstanceType=m5.large MinCount=1 MaxCount=1";
 
 /// An instance `{i}` with `{eth0}`, an internet gateway `{igw}`, an elastic address `{eip}`.
-fn with_gateway() -> Scenario {
+pub fn with_gateway() -> Scenario {
     Scenario::with_instance("m5.large")
         .make("igw", "internetGatewayId", "CreateInternetGateway")
         .ok("AttachInternetGateway InternetGatewayId={igw} VpcId={vpc}")
@@ -15,7 +15,7 @@ fn with_gateway() -> Scenario {
         .name("ip", "publicIp")
 }
 
-fn views(effects: &[Effect]) -> Vec<&InterfaceView> {
+pub fn views(effects: &[Effect]) -> Vec<&InterfaceView> {
     let views = effects.iter().filter_map(|effect| match effect {
         Effect::PutInterface(view) => Some(view),
         _ => None,
@@ -250,96 +250,4 @@ fn the_default_vpc_is_public() {
         .interface(|view| assert_eq!(view.publics.len(), 1))
         .shows("DescribeRouteTables", "destinationCidrBlock", "172.31.0.0/16 0.0.0.0/0")
         .shows("DescribeSubnets", "mapPublicIpOnLaunch", "true true true true");
-}
-
-#[test]
-fn a_public_nat_gateway() {
-    let create = "CreateNatGateway SubnetId={subnet}";
-    with_gateway()
-        .fails("MissingParameter", create)
-        .fails("InvalidAllocationID.NotFound", &format!("{create} AllocationId=eipalloc-1"))
-        .fails("InvalidSubnetID.NotFound", "CreateNatGateway SubnetId=subnet-1 AllocationId={eip}")
-        .fails("InvalidParameterValue", &format!("{create} ConnectivityType=odd"))
-        .fails("DryRunOperation", &format!("{create} AllocationId={{eip}} DryRun=true"))
-        .make("nat", "natGatewayId", &format!("{create} AllocationId={{eip}} ClientToken=a"))
-        .effects(|effects| {
-            let [Effect::PutInterface(view), Effect::PutNatGateway { interface, public, .. }] =
-                effects
-            else {
-                panic!("{effects:?}")
-            };
-            assert_eq!((view.key, view.publics.values().next().copied()), (*interface, *public));
-            assert!(public.is_some() && view.groups.is_empty() && !view.source_dest_check);
-        })
-        .name("eni", "networkInterfaceId")
-        .shows(&format!("{create} AllocationId={{eip}} ClientToken=a"), "natGatewayId", "{nat}")
-        .shows("DescribeNatGateways NatGatewayId.1={nat}", "state", "available")
-        .shows("DescribeNatGateways NatGatewayId.1={nat}", "publicIp", "{ip}")
-        .shows(
-            "DescribeNetworkInterfaces NetworkInterfaceId.1={eni}",
-            "interfaceType",
-            "nat_gateway",
-        )
-        .fails("AuthFailure", "DeleteNetworkInterface NetworkInterfaceId={eni}")
-        .fails("InvalidIPAddress.InUse", "ReleaseAddress AllocationId={eip}")
-        .fails("AuthFailure", "DisassociateAddress PublicIp={ip}")
-        .make("table", "routeTableId", "CreateRouteTable VpcId={vpc}")
-        .ok("CreateRoute RouteTableId={table} DestinationCidrBlock=0.0.0.0/0 NatGatewayId={nat}")
-        .effects(|effects| {
-            let [Effect::PutRouteTable { table, .. }] = effects else { panic!("{effects:?}") };
-            assert!(matches!(table.routes[1].1, RouteTarget::NatGateway(_)));
-        })
-        .fails("DependencyViolation", "DeleteSubnet SubnetId={subnet}")
-        .ok("DeleteNatGateway NatGatewayId={nat}")
-        .effects(|effects| {
-            let [
-                Effect::PutRouteTable { table, .. },
-                Effect::RemoveNatGateway { .. },
-                Effect::RemoveInterface(_),
-            ] = effects
-            else {
-                panic!("{effects:?}")
-            };
-            assert_eq!(table.routes[1].1, RouteTarget::Blackhole);
-        })
-        .shows(
-            "DescribeNatGateways Filter.1.Name=state Filter.1.Value.1=deleted",
-            "natGatewayId",
-            "{nat}",
-        )
-        .ok("ReleaseAddress AllocationId={eip}")
-        .later(3_601)
-        .ok("DescribeRegions")
-        .fails("NatGatewayNotFound", "DescribeNatGateways NatGatewayId.1={nat}")
-        .fails("NatGatewayNotFound", "DeleteNatGateway NatGatewayId={nat}");
-}
-
-#[test]
-fn nat_gateways_that_fail_and_private_ones() {
-    Scenario::with_subnet()
-        .make("eip", "allocationId", "AllocateAddress")
-        .shows(
-            "CreateNatGateway SubnetId={subnet} AllocationId={eip}",
-            "failureCode",
-            "Gateway.NotAttached",
-        )
-        .effects(|effects| assert_eq!(effects, []))
-        .shows("DescribeNatGateways", "state", "failed")
-        .fails(
-            "InvalidParameterCombination",
-            "CreateNatGateway SubnetId={subnet} ConnectivityType=private AllocationId={eip}",
-        )
-        .make(
-            "nat",
-            "natGatewayId",
-            "CreateNatGateway SubnetId={subnet} ConnectivityType=private PrivateIpAddress=10.0.1.9",
-        )
-        .effects(|effects| {
-            assert!(matches!(effects[1], Effect::PutNatGateway { public: None, .. }));
-        })
-        .shows("DescribeNatGateways NatGatewayId.1={nat}", "privateIp", "10.0.1.9")
-        .fails(
-            "InvalidIPAddress.InUse",
-            "CreateNatGateway SubnetId={subnet} ConnectivityType=private PrivateIpAddress=10.0.1.9",
-        );
 }

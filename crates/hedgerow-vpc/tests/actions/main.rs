@@ -9,6 +9,7 @@ mod instances;
 mod interfaces;
 mod ipv6;
 mod model;
+mod nat_gateways;
 mod network;
 mod prefix_lists;
 mod protocol;

@@ -132,6 +132,12 @@ const LIKELY: &[&str] = &[
     "CreateNatGateway SubnetId=@subnet AllocationId=@eipalloc",
     "CreateNatGateway SubnetId=@subnet ConnectivityType=private",
     "DeleteNatGateway NatGatewayId=@nat",
+    "CreateNatGateway SubnetId=@subnet ConnectivityType=private SecondaryPrivateIpAddressCount=2",
+    "AssociateNatGatewayAddress NatGatewayId=@nat AllocationId.1=@eipalloc",
+    "DisassociateNatGatewayAddress NatGatewayId=@nat AssociationId.1=@eipassoc",
+    "AssignPrivateNatGatewayAddress NatGatewayId=@nat PrivateIpAddressCount=1",
+    "AssignPrivateNatGatewayAddress NatGatewayId=@nat PrivateIpAddress.1=10.0.1.9",
+    "UnassignPrivateNatGatewayAddress NatGatewayId=@nat PrivateIpAddress.1=10.0.1.9",
     "CreateRouteTable VpcId=@vpc",
     "CreateRoute RouteTableId=@rtb DestinationCidrBlock=0.0.0.0/0 GatewayId=@igw",
     "CreateRoute RouteTableId=@rtb DestinationCidrBlock=1.0.0.0/8 NatGatewayId=@nat",
@@ -272,7 +278,9 @@ proptest! {
     fn no_requests_make_a_contradiction(steps in proptest::collection::vec(step(), 1..60)) {
         let mut walk = Walk { state: State::new(1, Quotas::default()), ids: Vec::new() };
         for (now, (step, choice)) in steps.iter().enumerate() {
-            walk.take(step, *choice, 60 * now as u64);
+            let now = 60 * now as u64;
+            let _ = walk.state.settle(Timestamp(now));
+            walk.take(step, *choice, now);
         }
     }
 }

@@ -189,6 +189,12 @@ impl Scenario {
         self
     }
 
+    /// What waits and whose time has come is settled; a check of the effects.
+    pub fn settled(mut self, check: impl FnOnce(&[Effect])) -> Self {
+        check(&self.state.settle(self.now));
+        self
+    }
+
     /// The body of the last answer.
     pub fn body(&self) -> &str {
         &self.body

@@ -209,16 +209,20 @@ fn network_acls_guard_the_way_to_the_gateway() {
 }
 
 const NAT: u32 = 5;
+/// Its address.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
+
+fn nat_gateway() -> Effect {
+    let (addresses, draining) = (vec![GATEWAY], Vec::new());
+    Effect::PutNatGateway { key: 77, vpc: VPC, interface: NAT, addresses, draining }
+}
 
 /// The NAT gateway at 10.0.1.5 with `OTHER`, a private client at 10.0.2.10 with a route to it.
 pub fn nat_and_client(lab: &Lab) -> Host {
     public_subnet(lab);
     let mut nat = with_public(interface(NAT, [1, 5], &[]), OTHER);
     nat.source_dest_check = false;
-    lab.apply(&[
-        Effect::PutInterface(nat),
-        Effect::PutNatGateway { key: 77, vpc: VPC, interface: NAT, public: Some(OTHER) },
-    ]);
+    lab.apply(&[Effect::PutInterface(nat), nat_gateway()]);
     routes(lab, 2, &[LOCAL, (ANY, RouteTarget::NatGateway(77))]);
     lab.host("private", &interface(2, [2, 10], &["sg-out"]))
 }
@@ -327,10 +331,7 @@ fn a_private_nat_gateway_translates_to_its_private_address() {
     let client = nat_and_client(&lab);
     let mut nat = interface(NAT, [1, 5], &[]);
     nat.source_dest_check = false;
-    lab.apply(&[
-        Effect::PutInterface(nat),
-        Effect::PutNatGateway { key: 77, vpc: VPC, interface: NAT, public: None },
-    ]);
+    lab.apply(&[Effect::PutInterface(nat), nat_gateway()]);
     lab.group("sg-server", &[ingress("sgr-nat", tcp(80), "10.0.1.5/32")]);
     let server = lab.host("server", &interface(8, [3, 20], &["sg-server"]));
     routes(&lab, 2, &[LOCAL, ("10.0.3.0/24", RouteTarget::NatGateway(77))]);

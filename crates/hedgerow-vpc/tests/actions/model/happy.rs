@@ -40,6 +40,10 @@ fn network() -> Vec<Happy> {
         "AssociateRouteTable RouteTableId={rtb} SubnetId={spare}";
         "AssociateVpcCidrBlock VpcId={vpc2} CidrBlock=10.30.0.0/16";
         "AttachInternetGateway InternetGatewayId={igw2} VpcId={vpc2}";
+        "AssignPrivateNatGatewayAddress NatGatewayId={nat3} PrivateIpAddress.1=10.1.1.77";
+        "AssociateNatGatewayAddress NatGatewayId={nat} AllocationId.1={eip2}";
+        "DisassociateNatGatewayAddress NatGatewayId={nat} AssociationId.1={natassoc}";
+        "UnassignPrivateNatGatewayAddress NatGatewayId={nat3} PrivateIpAddress.1=10.1.1.70";
         "CreateDefaultSubnet AvailabilityZone=us-west-2d";
         "DeleteSubnet SubnetId={default-a}", "DeleteSubnet SubnetId={default-b}",
         "DeleteSubnet SubnetId={default-c}",

@@ -100,7 +100,12 @@ fn every_action_that_pages_is_tried() {
 #[test]
 fn pages_hold_everything_once() {
     for (request, element, more) in PAGES {
-        let quotas = Quotas { vpcs: 20, internet_gateways: 20, ..Quotas::default() };
+        let quotas = Quotas {
+            nat_gateways_per_zone: 20,
+            vpcs: 20,
+            internet_gateways: 20,
+            ..Quotas::default()
+        };
         let mut scenario = world::world().quotas(quotas);
         for n in 30..40 {
             for one in more.split("; ").filter(|one| !one.is_empty()) {

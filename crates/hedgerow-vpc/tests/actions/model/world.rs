@@ -6,14 +6,27 @@
 
 use std::sync::OnceLock;
 
+use hedgerow_vpc::state::Quotas;
+
 use super::instances;
 use crate::scenario::Scenario;
 
 /// A copy of the world.
 pub fn world() -> Scenario {
     static WORLD: OnceLock<Scenario> = OnceLock::new();
-    let build = || tagged(instances::build(groups(gateways(network(Scenario::empty())))));
+    let build = || tagged(instances::build(groups(gateways(network(empty())))));
     WORLD.get_or_init(build).clone()
+}
+
+/// With room for more elastic addresses and NAT gateways than there is by default.
+fn empty() -> Scenario {
+    let quotas = Quotas {
+        elastic_addresses: 10,
+        elastic_addresses_per_nat_gateway: 8,
+        nat_gateways_per_zone: 20,
+        ..Quotas::default()
+    };
+    Scenario::empty().quotas(quotas)
 }
 
 fn network(scenario: Scenario) -> Scenario {
@@ -109,6 +122,18 @@ fn gateways(scenario: Scenario) -> Scenario {
         )
         .make("eip", "allocationId", "AllocateAddress Domain=vpc")
         .make("nat", "natGatewayId", "CreateNatGateway SubnetId={subnet} AllocationId={eip}")
+        .make("eip4", "allocationId", "AllocateAddress")
+        .make(
+            "natassoc",
+            "associationId",
+            "AssociateNatGatewayAddress NatGatewayId={nat} AllocationId.1={eip4}",
+        )
+        .make(
+            "nat3",
+            "natGatewayId",
+            "CreateNatGateway SubnetId={subnet2} ConnectivityType=private \
+             SecondaryPrivateIpAddress.1=10.1.1.70",
+        )
         .later(60)
         .make("rtb", "routeTableId", "CreateRouteTable VpcId={vpc}")
         .make("rtb2", "routeTableId", "CreateRouteTable VpcId={vpc2}")
