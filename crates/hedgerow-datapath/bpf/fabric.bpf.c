@@ -162,7 +162,8 @@ static __always_inline const struct hr_flow *hr_related_flow(const struct hr_pac
 
 /* An ICMP error is related if it quotes a packet of a tracked flow that its receiver sent. */
 static __always_inline int hr_related(struct __sk_buff *skb, const struct hr_passage *x,
-				      struct hr_six *six, const struct hr_interface *from)
+				      struct hr_six *six, const struct hr_interface *from,
+				      const struct hr_interface *to)
 {
 	struct hr_packet short_quoted = {}, *quoted = six ? &six->quoted_packet : &short_quoted;
 	const struct hr_flow *flow;
@@ -174,10 +175,13 @@ static __always_inline int hr_related(struct __sk_buff *skb, const struct hr_pas
 		    : hr_address_owner(x->vpc, quoted->destination, &since);
 	/* One that forwards reports about a flow that went by it. */
 	end = from->check || other == x->from ? HR_OWNER | x->vpc : x->from;
+	/* From outside, the flow's gateway may be another than that of the router that reports. */
+	if (six && hr_gateway_is(from) && hr_route_back(to, six, six->quoted.destination, &end))
+		return 0;
 	flow = hr_related_flow(quoted, six, hr_end(x, x->to, x->owners[1]), end);
 	if (!flow || (__s32)(flow->expires - x->now) <= 0 || hr_flow_outlived(flow, x->since[1]))
 		return 0;
-	return end == x->from || (other && !hr_flow_outlived(flow, since));
+	return end != (HR_OWNER | x->vpc) || (other && !hr_flow_outlived(flow, since));
 }
 
 /* Tracks the flow that the packet starts; false: the table refused it. */
@@ -256,7 +260,7 @@ static __always_inline __u32 hr_judge(struct __sk_buff *skb, struct hr_passage *
 	flow = hr_flow_of(x, six, flow, &tracked);
 	if (flow)
 		reason = hr_judge_tracked(x, six, flow, from, to);
-	else if (hr_related(skb, x, six, from))
+	else if (hr_related(skb, x, six, from, to))
 		reason = hr_route_edges(p, six, from, to);
 	else
 		reason = hr_judge_new(skb, x, six, tracked, from, to);

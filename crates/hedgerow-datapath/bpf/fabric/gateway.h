@@ -134,5 +134,5 @@ static __always_inline __u32 hr_gateway_in_v6(struct hr_passage *x, struct hr_si
 	if (!to)
 		return HR_UNKNOWN_PUBLIC_ADDRESS;
 	x->to = to->key;
-	return hr_route_back(to, six, &x->from);
+	return hr_route_back(to, six, six->ip.source, &x->from);
 }

@@ -60,11 +60,11 @@ static __always_inline __u32 hr_route(const struct hr_interface *from, struct hr
 }
 
 /* Which gateway a packet of IPv6 from outside came in by: that to which the receiver's subnet sends
- * what goes back to its source. Returns a reason or HR_ALLOWED. */
+ * what goes back to its `source`. Returns a reason or HR_ALLOWED. */
 static __always_inline __u32 hr_route_back(const struct hr_interface *receiver, struct hr_six *six,
-					   __u32 *gateway)
+					   const __be32 *source, __u32 *gateway)
 {
-	const __u32 *found = hr_route_lookup_v6(six, receiver->routes, six->ip.source);
+	const __u32 *found = hr_route_lookup_v6(six, receiver->routes, source);
 
 	if (!found || *found == HR_ROUTE_UNSERVED)
 		return HR_NO_ROUTE;

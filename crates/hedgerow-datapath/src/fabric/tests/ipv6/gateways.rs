@@ -189,6 +189,29 @@ fn an_egress_only_gateway_lets_answers_in() {
 }
 
 #[test]
+fn errors_belong_to_the_flow_they_quote_whoever_reports() {
+    let mut bench = behind(EGRESS_ONLY);
+    let routes = vec![
+        (prefix("2001:db8::/48"), Target::Local),
+        (prefix("2001:db9::/32"), Target::Interface(INTERNET)),
+        (prefix("::/0"), Target::Interface(EGRESS_ONLY)),
+    ];
+    bench.fabric.put_routes(TABLE, routes, Instant::now()).expect("put routes");
+    let router = Ipv6Addr::new(0x2001, 0xdbc, 0, 0, 0, 0, 0, 1);
+    let mut reports = |to: Ipv6Addr, by: Ipv6Addr| {
+        let there = packet(1, (CLIENT, to), UDP, &udp(9));
+        let error = [&[3, 0, 0, 0, 0, 0, 0, 0], &there[14..]].concat();
+        let before = bench.arrives(by, CLIENT, ICMPV6, &error).reason();
+        assert_eq!(bench.reason(1, &there), Some(Reason::Allowed));
+        let after = bench.arrives(by, CLIENT, ICMPV6, &error);
+        assert_eq!((after.frame.is_some(), after.reason()), (true, None), "{by} about {to}");
+        before
+    };
+    assert_eq!(reports(OUTSIDE, router), Some(Reason::EgressOnly), "by the internet gateway");
+    assert_eq!(reports(router, OUTSIDE), Some(Reason::IngressGroups), "by the egress-only one");
+}
+
+#[test]
 fn who_forwards_for_addresses_of_nobody_does_not_get_out() {
     let mut bench = behind(INTERNET);
     let mut view = bench.fabric.interface(1).expect("known").clone();
