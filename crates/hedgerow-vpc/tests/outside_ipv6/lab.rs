@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::restarting::{TIMEOUT, Vpc};
 
 /// Addresses twice, direction, path, type, reason.
@@ -41,6 +43,8 @@ pub struct Instance {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        // Its last lines are written at its end.
+        self.vpc.end(Signal::SIGTERM);
         let _absent = std::fs::remove_file(&self.log);
         let _absent = std::fs::remove_dir_all(&self.logs);
     }
