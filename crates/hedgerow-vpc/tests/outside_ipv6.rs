@@ -1,5 +1,7 @@
 //! IPv6 by internet gateways and egress-only ones, by the API alone. Needs root.
 
+#[path = "harness/bulk.rs"]
+mod bulk;
 #[path = "outside_ipv6/lab.rs"]
 mod lab;
 mod restarting;
@@ -311,19 +313,8 @@ fn what_is_too_large_for_a_gateway_is_answered_with_its_size() {
     // TCP whose segments are above it until it is told.
     let listener = lab.listen("internet", (ELSEWHERE, 443));
     lab.outside("-6 route change 3fff::/20 dev edge0 advmss 8900");
-    let mut near = lab.connect(&client.id, (ELSEWHERE, 443)).expect("out");
-    let (mut far, _) = listener.accept().expect("accept");
-    let bytes: Vec<u8> = (0..4 << 20).map(|n: u32| (n / 7) as u8).collect();
-    let got = std::thread::scope(|scope| {
-        let reader = scope.spawn(move || {
-            let mut got = Vec::new();
-            far.set_read_timeout(Some(SOON)).expect("timeout");
-            far.read_to_end(&mut got).map(|_| got)
-        });
-        near.write_all(&bytes).expect("send");
-        drop(near);
-        reader.join().expect("reader").expect("receive")
-    });
-    assert!(got == bytes, "4 MiB arrive unchanged");
+    let near = lab.connect(&client.id, (ELSEWHERE, 443)).expect("out");
+    let (far, _) = listener.accept().expect("accept");
+    bulk::carries(near, far, 4);
     lab.dropped("packet_too_big", Some(&client), ELSEWHERE);
 }

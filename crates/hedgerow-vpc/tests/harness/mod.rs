@@ -1,5 +1,6 @@
 //! A VPC on the real kernel for one test: two subnets, instances as needed, all gone on drop.
 
+pub mod bulk;
 pub mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
