@@ -11,7 +11,7 @@ use hedgerow_vpc::api::ACTIONS;
 use hedgerow_vpc::iam::Keys;
 use hedgerow_vpc::journal::{self, Journal};
 use hedgerow_vpc::rds;
-use hedgerow_vpc::server::Server;
+use hedgerow_vpc::server::{self, Server};
 use hedgerow_vpc::settings::{Settings, Store};
 use hedgerow_vpc::state::{Quotas, State};
 use hedgerow_vpc::weather::WeatherFlags;
@@ -164,7 +164,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(options: Run) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let listener = tokio::net::TcpListener::bind(options.listen).await.with_context(|| {
+    let listener = server::listen(options.listen).with_context(|| {
         format!("listen on {} (is another hedgerow-vpc running?)", options.listen)
     })?;
     let address = listener.local_addr().context("read the listener's address")?;

@@ -15,6 +15,7 @@ const BOUND: Duration = Duration::from_secs(2);
 /// As in `server/http.rs`.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 1 << 20;
+const SEATS: usize = 2_048;
 
 fn post(body: &str) -> String {
     format!(
@@ -102,6 +103,40 @@ fn clients_that_hang_stop_nobody() {
     }
     answers_in_time(&vpc, "still hold 1,100 connections");
     drop((idle, heads));
+}
+
+/// More connections than there are seats: who waits for longest without a whole request leaves, and
+/// not who was served or comes now.
+#[test]
+fn more_clients_that_hang_than_there_are_seats_stop_nobody() {
+    let vpc = Vpc::start(&["--records-only"]);
+    let request = post("Action=DescribeRegions").replace("Connection: close\r\n", "");
+    let mut served = TcpStream::connect(vpc.endpoint).expect("connect");
+    let mut ask_again = || {
+        served.write_all(request.as_bytes()).expect("send");
+        let mut head = [0; 12];
+        served.read_exact(&mut head).expect("an answer");
+        assert_eq!(&head, b"HTTP/1.1 200");
+        let mut rest = vec![0; 1 << 16];
+        while served.read(&mut rest).expect("the rest") == rest.len() {}
+    };
+    ask_again();
+    let half = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nAction=";
+    let mut hanging = Vec::new();
+    for (sent, what) in
+        [("", "hang"), ("POST / HTTP/1.1\r\nX: ", "send half a head"), (half, "or body")]
+    {
+        hanging.extend(hang(vpc.endpoint, SEATS, sent));
+        answers_in_time(&vpc, what);
+    }
+    let newest = hanging.pop().expect("some");
+    for old in hanging.drain(..SEATS) {
+        assert_eq!(rest(old, BOUND), "", "it had to leave");
+    }
+    newest.set_nonblocking(true).expect("set");
+    let still = (&newest).read(&mut [0; 1]).expect_err("nothing to read yet");
+    assert_eq!(still.kind(), std::io::ErrorKind::WouldBlock, "the newest stays");
+    ask_again();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! HTTP on a listener, and the routes of the API. One client's slowness is its own.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,20 +14,23 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Ipv6Ttl;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::climate::{Caller, Reply};
+use super::seats::{Seat, Seats, attend};
 use super::{Answer, Server, admin, credential, eks, lock, zones};
 use crate::api::{self, envelope::Api};
 use crate::state::principal::Credentials;
 
-/// Connections of one listener at a time; more wait to be accepted.
-pub(super) const MAX_CONNECTIONS: usize = 2_048;
+/// Connections of one listener at a time; for more, others must leave.
+const MAX_CONNECTIONS: usize = 2_048;
+/// Connections of one address at a time, where all clients are this machine's.
+pub(super) const UNLIMITED: usize = usize::MAX;
 /// Connections of one address at a time, where addresses are instances' and pods'.
 pub(super) const MAX_PER_INSTANCE: usize = 64;
 /// How long a connection may be idle or take over a request's head.
@@ -35,6 +39,20 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest body: 1,000 rules with descriptions fit several times.
 const MAX_BODY: usize = 1 << 20;
+
+/// Listens for the API's clients; as many as can be seated may come at the same moment.
+///
+/// # Errors
+/// What the kernel says of the address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(MAX_CONNECTIONS as u32)
+}
 
 /// The connection that a request came on.
 #[derive(Clone)]
@@ -46,7 +64,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn of(stream: &TcpStream) -> std::io::Result<Self> {
+    fn of(stream: &TcpStream) -> io::Result<Self> {
         let socket = stream.as_fd().try_clone_to_owned()?;
         Ok(Self { peer: stream.peer_addr()?.ip(), socket: Arc::new(socket.into()) })
     }
@@ -56,7 +74,7 @@ impl Connection {
         let set = match self.peer {
             IpAddr::V4(_) => self.socket.set_ttl(ttl.into()),
             IpAddr::V6(_) => {
-                setsockopt(&self.socket, Ipv6Ttl, &ttl.into()).map_err(std::io::Error::from)
+                setsockopt(&self.socket, Ipv6Ttl, &ttl.into()).map_err(io::Error::from)
             }
         };
         if let Err(error) = set {
@@ -108,12 +126,11 @@ impl Drop for Place {
 }
 
 /// Serves `routes` on `listener` for ever, at most `per_peer` connections of one address at a time;
-/// more are closed at once.
+/// more are closed at once. A client that sends nothing keeps nobody from being served: [`Seats`].
 pub(super) async fn serve(listener: TcpListener, routes: Router, per_peer: usize) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let seats = Seats::new(MAX_CONNECTIONS);
     let open = Open::default();
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await.expect("never closed");
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -127,20 +144,25 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, per_peer: usize
             tracing::debug!(%peer, per_peer, "too many connections of one address");
             continue;
         };
-        let routes = routes.clone();
+        let (taken, routes) = (seats.take().await, routes.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve_one(stream, routes).await {
-                tracing::debug!(error, "connection ended");
+            let ended = tokio::select! {
+                ended = serve_one(stream, routes, Arc::clone(&taken.seat)) => ended,
+                () = taken.seat.left() => Err("others needed the connection's seat".to_owned()),
+            };
+            if let Err(error) = ended {
+                tracing::debug!(error, %peer, "connection ended");
             }
-            drop((place, slot));
+            drop((place, taken));
         });
     }
 }
 
-async fn serve_one(stream: TcpStream, routes: Router) -> Result<(), String> {
+async fn serve_one(stream: TcpStream, routes: Router, seat: Arc<Seat>) -> Result<(), String> {
     let connection = Connection::of(&stream).map_err(|error| error.to_string())?;
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(routes.layer(Extension(connection)));
+    let routes = TowerToHyperService::new(routes.layer(Extension(connection)));
+    let service = service_fn(move |request| attend(Arc::clone(&seat), routes.clone(), request));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

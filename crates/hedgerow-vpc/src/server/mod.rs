@@ -18,6 +18,7 @@ mod imds;
 mod metadata;
 mod metrics;
 mod rds;
+mod seats;
 mod services;
 mod tokens;
 mod transaction;
@@ -46,6 +47,7 @@ use crate::state::time::Timestamp;
 use crate::weather::Fate;
 use crate::wire::Wire;
 use climate::{Call, Caller, Climate, Reply};
+pub use http::listen;
 pub(crate) use http::{Open, Place};
 use metrics::Metrics;
 
@@ -142,7 +144,7 @@ impl Server {
     /// Serves the API, `/metrics` and `/healthz` on `listener` until the task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         self.settle_later();
-        http::serve(listener, http::api_routes(self), http::MAX_CONNECTIONS).await;
+        http::serve(listener, http::api_routes(self), http::UNLIMITED).await;
     }
 
     /// Serves the metadata of the VPC with this key on `listener` until the task is dropped. Who asks
