@@ -46,6 +46,7 @@
 #include "fabric/maps.h"
 #include "fabric/ipv6.h"
 #include "fabric/rules.h"
+#include "fabric/flows.h"
 #include "fabric/conntrack.h"
 #include "fabric/forward.h"
 #include "fabric/neighbour.h"
@@ -56,280 +57,52 @@
 #include "fabric/icmp.h"
 #include "fabric/mtu.h"
 #include "fabric/slice.h"
+#include "fabric/judge.h"
+
+#define HR_LONG_WAY (-1) /* no action: a packet is to go through all steps */
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* One gate; notes the set and rule that decided. A peer counts as a member of its groups only with
- * addresses of its own, not when it forwards for others. */
-static __always_inline int hr_gate(struct hr_passage *x, const struct hr_six *six, __u32 direction,
-				   const struct hr_interface *own, const struct hr_interface *peer,
-				   __be32 peer_address, __u32 peer_is_owner)
-{
-	__u32 traffic = hr_rules_traffic(&x->packet, six);
-	__u64 verdict;
-
-	if (own->kind != HR_KIND_INSTANCE)
-		return 1;
-	verdict = hr_rules_judge(own->combination, direction, traffic, peer_address,
-				 peer_is_owner ? peer->combination : 0);
-	x->sets[direction] = verdict >> 32;
-	x->rules[direction] = (__u16)verdict;
-	if (verdict & HR_RULES_OPEN)
-		x->open |= HR_FLOW_OPEN << ((x->side ^ (direction == HR_INGRESS)) & 1);
-	return x->rules[direction] != HR_NO_RULE;
-}
-
-static __always_inline int hr_gate_out(struct hr_passage *x, const struct hr_six *six,
-				       const struct hr_interface *from,
-				       const struct hr_interface *to)
-{
-	return hr_gate(x, six, HR_EGRESS, from, to, x->packet.destination, x->owners[1] == to->key);
-}
-
-static __always_inline int hr_gate_in(struct hr_passage *x, const struct hr_six *six,
-				      const struct hr_interface *from,
-				      const struct hr_interface *to)
-{
-	return hr_gate(x, six, HR_INGRESS, to, from, x->packet.source, x->owners[0] == from->key);
-}
-
-/* How an end of a flow is called in its key. */
-static __always_inline __u32 hr_end(const struct hr_passage *x, __u32 interface, __u32 owner)
-{
-	return interface == owner ? HR_OWNER | x->vpc : interface;
-}
-
-/* Names the flow of a packet between two ends, sets x->side, and looks it up; 0: there is none. */
-static __always_inline struct hr_flow *hr_flow_find(struct hr_passage *x, struct hr_six *six,
-						    __u32 from, __u32 to, int *tracked)
-{
-	const struct hr_packet *p = &x->packet;
-
-	if (six) {
-		*tracked = hr_flow_key_of(&six->key.low, p, &six->ip, from, to, &x->side);
-		return *tracked ? bpf_map_lookup_elem(&flows_v6, &six->key) : 0;
-	}
-	*tracked = hr_flow_key_of(&x->key, p, 0, from, to, &x->side);
-	return *tracked ? bpf_map_lookup_elem(&flows, &x->key) : 0;
-}
-
-/* The flow that the packet belongs to, or 0; `flow` is what hr_shortcut found, if that looked it up.
- * Fills the key if `*tracked`. */
-static __always_inline struct hr_flow *hr_flow_of(struct hr_passage *x, struct hr_six *six,
-						  struct hr_flow *flow, int *tracked)
-{
-	const struct hr_packet *p = &x->packet;
-	__u32 a = hr_end(x, x->from, x->owners[0]), b = hr_end(x, x->to, x->owners[1]);
-
-	*tracked = 1;
-	if (!x->looked_up || a != (HR_OWNER | x->vpc) || b != a)
-		flow = hr_flow_find(x, six, a, b, tracked);
-	if (!flow || !hr_flow_has(flow, p, x->side, x->now))
-		return 0;
-	if ((a != x->from && hr_flow_outlived(flow, x->since[0])) ||
-	    (b != x->to && hr_flow_outlived(flow, x->since[1])))
-		return 0;
-	return flow;
-}
-
-/* Whether an ICMP error quotes a packet that its receiver sent. */
-static __always_inline int hr_related_quote(struct __sk_buff *skb, const struct hr_packet *p,
-					    struct hr_six *six, struct hr_packet *quoted)
-{
-	if (!hr_flow_is_icmp_error(p))
-		return 0;
-	if (six)
-		return hr_flow_quoted_v6(skb, p, quoted, six) &&
-		       hr_ipv6_equal(six->quoted.source, six->ip.destination);
-	return hr_flow_quoted(skb, p, quoted) && quoted->source == p->destination;
-}
-
-/* The flow of a quoted packet between two ends, or 0. */
-static __always_inline const struct hr_flow *hr_related_flow(const struct hr_packet *quoted,
-							     struct hr_six *six, __u32 from,
-							     __u32 to)
-{
-	struct hr_flow_key key;
-	__u32 side;
-
-	if (six)
-		return hr_flow_key_of(&six->quoted_key.low, quoted, &six->quoted, from, to, &side)
-			       ? bpf_map_lookup_elem(&flows_v6, &six->quoted_key)
-			       : 0;
-	return hr_flow_key_of(&key, quoted, 0, from, to, &side) ? bpf_map_lookup_elem(&flows, &key)
-								: 0;
-}
-
-/* An ICMP error is related if it quotes a packet of a tracked flow that its receiver sent. */
-static __always_inline int hr_related(struct __sk_buff *skb, const struct hr_passage *x,
-				      struct hr_six *six, const struct hr_interface *from,
-				      const struct hr_interface *to)
-{
-	struct hr_packet short_quoted = {}, *quoted = six ? &six->quoted_packet : &short_quoted;
-	const struct hr_flow *flow;
-	__u32 other, since = 0, end;
-
-	if (!hr_related_quote(skb, &x->packet, six, quoted))
-		return 0;
-	other = six ? hr_address_owner_v6(six, x->vpc, six->quoted.destination, &since)
-		    : hr_address_owner(x->vpc, quoted->destination, &since);
-	/* One that forwards reports about a flow that went by it. */
-	end = from->check || other == x->from ? HR_OWNER | x->vpc : x->from;
-	/* From outside, the flow's gateway may be another than that of the router that reports. */
-	if (six && hr_gateway_is(from) && hr_route_back(to, six, six->quoted.destination, &end))
-		return 0;
-	flow = hr_related_flow(quoted, six, hr_end(x, x->to, x->owners[1]), end);
-	if (!flow || (__s32)(flow->expires - x->now) <= 0 || hr_flow_outlived(flow, x->since[1]))
-		return 0;
-	return end != (HR_OWNER | x->vpc) || (other && !hr_flow_outlived(flow, since));
-}
-
-/* Tracks the flow that the packet starts; false: the table refused it. */
-static __always_inline int hr_flow_start(const struct hr_passage *x, const struct hr_six *six,
-					 const struct hr_interface *from,
-					 const struct hr_interface *to)
-{
-	struct hr_flow flow = { .state = (x->side & HR_FLOW_INITIATOR) | x->open };
-
-	flow.state |= hr_flow_learn(&x->packet, flow.state, x->side);
-	flow.expires = x->now + hr_flow_timeout(x->packet.protocol, flow.state, from, to);
-	flow.path = hr_flow_path(x->generation, x->side, x->slots);
-	if (six)
-		return bpf_map_update_elem(&flows_v6, &six->key, &flow, BPF_ANY) == 0;
-	return bpf_map_update_elem(&flows, &x->key, &flow, BPF_ANY) == 0;
-}
-
-/* Steps 15 to 18 for a packet of a flow. */
-static __always_inline __u32 hr_judge_tracked(struct hr_passage *x, const struct hr_six *six,
-					      struct hr_flow *flow, const struct hr_interface *from,
-					      const struct hr_interface *to)
-{
-	__u32 reason, open = flow->state >> (x->side & 1), peer_open = flow->state >> (~x->side & 1);
-
-	if (open & HR_FLOW_OPEN && !hr_gate_out(x, six, from, to))
-		return HR_EGRESS_GROUPS;
-	reason = hr_route_edges(&x->packet, six, from, to);
-	if (reason)
-		return reason;
-	if (peer_open & HR_FLOW_OPEN && !hr_gate_in(x, six, from, to))
-		return HR_INGRESS_GROUPS;
-	hr_flow_touch(flow, &x->packet, x->side, x->now, from, to);
-	hr_flow_pave(flow, hr_flow_path(x->generation, x->side, x->slots));
-	return HR_ALLOWED;
-}
-
-/* Steps 15 to 18 for a packet that belongs to no flow. */
-static __always_inline __u32 hr_judge_new(struct __sk_buff *skb, struct hr_passage *x,
-					  struct hr_six *six, int tracked,
-					  const struct hr_interface *from,
-					  const struct hr_interface *to)
-{
-	__u32 reason;
-
-	if (six && from->kind == HR_KIND_EGRESS)
-		return HR_EGRESS_ONLY;
-	if (!hr_gate_out(x, six, from, to))
-		return HR_EGRESS_GROUPS;
-	reason = hr_route_edges(&x->packet, six, from, to);
-	if (reason)
-		return reason;
-	if (!hr_gate_in(x, six, from, to))
-		return HR_INGRESS_GROUPS;
-	if (tracked && !hr_flow_start(x, six, from, to))
-		return HR_FLOW_TABLE_FULL;
-	if (six)
-		hr_report_v6(x, HR_ALLOWED, skb->len);
-	else
-		hr_report(x, HR_ALLOWED, skb->len);
-	return HR_ALLOWED;
-}
-
-/* Steps 14 to 18. */
-static __always_inline __u32 hr_judge(struct __sk_buff *skb, struct hr_passage *x,
-				      struct hr_six *six, struct hr_flow *flow,
-				      const struct hr_interface *from,
-				      const struct hr_interface *to)
-{
-	struct hr_packet *p = &x->packet;
-	__u32 reason;
-	int tracked;
-
-	if (p->fragment)
-		return hr_fragment_passes(p, six, x->from, x->to, x->now) ? HR_ALLOWED
-									  : HR_FRAGMENT;
-	flow = hr_flow_of(x, six, flow, &tracked);
-	if (flow)
-		reason = hr_judge_tracked(x, six, flow, from, to);
-	else if (hr_related(skb, x, six, from, to))
-		reason = hr_route_edges(p, six, from, to);
-	else
-		reason = hr_judge_new(skb, x, six, tracked, from, to);
-	if (!reason && p->more_fragments)
-		hr_fragment_remember(p, six, x->from, x->to, x->now);
-	return reason;
-}
-
-/* The judge of each family is a global function: the verifier does not follow every packet that gets
- * here through it, nor every verdict from there on. `flow` may be 0. */
-__attribute__((noinline)) __u32 hr_judge_v4(struct __sk_buff *skb, struct hr_passage *x,
-					    struct hr_flow *flow, const struct hr_interface *from,
-					    const struct hr_interface *to)
-{
-	if (!x || !from || !to)
-		return HR_MALFORMED;
-	return hr_judge(skb, x, 0, flow, from, to);
-}
-
-__attribute__((noinline)) __u32 hr_judge_v6(struct __sk_buff *skb, struct hr_passage *x,
-					    struct hr_flow *flow, const struct hr_interface *from,
-					    const struct hr_interface *to)
+/* Counts a packet that takes the short way, and was not noted anywhere. */
+static __always_inline void hr_shortcut_account(struct __sk_buff *skb, const struct hr_packet *p,
+						const struct hr_interface *from,
+						const struct hr_interface *to)
 {
 	__u32 zero = 0;
-	struct hr_six *packet = bpf_map_lookup_elem(&six, &zero);
+	struct hr_passage *x = bpf_map_lookup_elem(&passage, &zero);
 
-	if (!x || !from || !to || !packet)
-		return HR_MALFORMED;
-	return hr_judge(skb, x, packet, flow, from, to);
+	if (!x || !(from->logged | to->logged))
+		return;
+	x->packet = *p;
+	x->from = from->key;
+	x->to = to->key;
+	hr_account(skb, x, HR_ALLOWED, skb->len);
 }
 
-/* Forwards a packet whose like went the whole way before; false: this one must. */
-static __always_inline int hr_shortcut(struct __sk_buff *skb, struct hr_passage *x,
-				       struct hr_six *six, struct hr_flow **known)
+/* Forwards a packet of a known flow whose like went the whole way before; HR_LONG_WAY: this one must. */
+static __always_inline int hr_shortcut(struct __sk_buff *skb, const struct hr_packet *p,
+				       const struct hr_named *name, __u32 generation, __u32 now,
+				       int is_v6)
 {
-	const struct hr_packet *p = &x->packet;
 	const struct hr_interface *from, *to;
-	struct hr_flow *flow;
-	int tracked;
-	__u32 slot;
-	__u64 path;
+	const struct hr_flow *seen = &name->seen;
+	struct hr_flow *flow = hr_flow_entry(name->hash, name->way, is_v6);
+	__u32 side = name->side & 1, slot;
+	__u64 path = seen->path;
 
-	if ((p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) || p->fragment ||
-	    p->more_fragments || p->destination_mac[0] & 1)
-		return 0;
-	flow = hr_flow_find(x, six, HR_OWNER | x->vpc, HR_OWNER | x->vpc, &tracked);
-	*known = flow;
-	x->looked_up = 1;
-	if (!flow)
-		return 0;
-	path = *(volatile __u64 *)&flow->path;
-	if (path >> 34 != x->generation || !(path >> 32 & (1 << (x->side & 1))) ||
-	    !hr_flow_has(flow, p, x->side, x->now))
-		return 0;
-	slot = (x->side ? path >> 16 : path) & 0xffff;
+	if (!flow || path >> 34 != generation || !(path >> 32 & (1 << side)) ||
+	    !hr_flow_has(seen, p, side, now))
+		return HR_LONG_WAY;
+	slot = (side ? path >> 16 : path) & 0xffff;
 	from = bpf_map_lookup_elem(&interfaces, &slot);
-	slot = (x->side ? path : path >> 16) & 0xffff;
+	slot = (side ? path : path >> 16) & 0xffff;
 	to = bpf_map_lookup_elem(&interfaces, &slot);
 	if (!from || !to || from->ifindex != skb->ifindex || from->vlan != p->vlan ||
 	    !hr_mac_equal(p->source_mac, from->mac) || hr_mtu_exceeded(skb, p, to))
-		return 0;
-	hr_flow_touch(flow, p, x->side, x->now, from, to);
-	if (from->logged | to->logged) {
-		x->from = from->key;
-		x->to = to->key;
-		hr_account(skb, x, HR_ALLOWED, skb->len);
-	}
-	x->action = hr_forward_between(skb, p, from, to);
-	return 1;
+		return HR_LONG_WAY;
+	hr_flow_touch(flow, seen, p, side, now, from, to);
+	hr_shortcut_account(skb, p, from, to);
+	return hr_forward_between(skb, p, from, to);
 }
 
 static __always_inline __u32 hr_parse_datagram(struct __sk_buff *skb, struct hr_packet *p)
@@ -430,7 +203,7 @@ static __always_inline __u32 hr_ends_v6(struct hr_passage *x, struct hr_six *six
 
 /* Steps 7 to 18. */
 static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_passage *x,
-					       struct hr_six *six, struct hr_flow *flow,
+					       struct hr_six *six,
 					       const struct hr_interface *from)
 {
 	struct hr_packet *p = &x->packet;
@@ -466,7 +239,7 @@ static __always_inline __u32 hr_from_interface(struct __sk_buff *skb, struct hr_
 		if (six ? !x->owners[0] : !public)
 			return HR_NO_PUBLIC_ADDRESS;
 	}
-	reason = six ? hr_judge_v6(skb, x, flow, from, to) : hr_judge_v4(skb, x, flow, from, to);
+	reason = six ? hr_judge_v6(skb, x, from, to) : hr_judge_v4(skb, x, from, to);
 	if (reason)
 		return reason;
 	big = hr_mtu_exceeded(skb, p, to);
@@ -507,9 +280,10 @@ static __always_inline __u32 hr_sender_outside(struct __sk_buff *skb, struct hr_
 /* Which interface sent the frame: what is plugged in at the port, or a branch on it, or the gateway
  * by which a packet comes in. */
 static __always_inline __u32 hr_sender(struct __sk_buff *skb, struct hr_passage *x,
-				       struct hr_six *six, const struct hr_port *port,
-				       const struct hr_interface **from)
+				       struct hr_six *six, const struct hr_interface **from)
 {
+	const struct hr_port *port = &x->port;
+
 	if (port->interface == HR_PORT_INTERNET)
 		return hr_sender_outside(skb, x, six, from);
 	/* A frame without a sender is put down to the port's interface. */
@@ -523,40 +297,33 @@ static __always_inline __u32 hr_sender(struct __sk_buff *skb, struct hr_passage 
 
 /* Steps 3 to 18 for a packet of IPv4, or of IPv6. */
 static __always_inline __u32 hr_packet_from(struct __sk_buff *skb, struct hr_passage *x,
-					    struct hr_six *six, const struct hr_port *port)
+					    struct hr_six *six)
 {
 	const struct hr_interface *from;
-	struct hr_flow *flow = 0;
 	__u32 reason;
 
-	x->parsed = six ? hr_parse_datagram_v6(skb, &x->packet)
-			: hr_parse_datagram(skb, &x->packet);
-	if (!x->parsed && port->interface && port->interface != HR_PORT_INTERNET &&
-	    hr_shortcut(skb, x, six, &flow))
-		return HR_ALLOWED;
-	if (!port->interface)
+	if (!x->port.interface)
 		return hr_from_service(skb, x, six);
-	reason = hr_sender(skb, x, six, port, &from);
+	reason = hr_sender(skb, x, six, &from);
 	if (reason)
 		return reason;
 	if (x->vpc != from->vpc) {
 		x->vpc = from->vpc;
 		x->looked_up = 0;
 	}
-	return hr_from_interface(skb, x, six, flow, from);
+	return hr_from_interface(skb, x, six, from);
 }
 
 /* Steps 3 to 6 for what is no packet. */
-static __always_inline __u32 hr_frame_from(struct __sk_buff *skb, struct hr_passage *x,
-					   const struct hr_port *port)
+static __always_inline __u32 hr_frame_from(struct __sk_buff *skb, struct hr_passage *x)
 {
 	const struct hr_interface *from;
 	struct hr_arp arp;
 	__u32 reason;
 
-	if (!port->interface)
+	if (!x->port.interface)
 		return HR_UNSUPPORTED_PROTOCOL;
-	reason = hr_sender(skb, x, 0, port, &from);
+	reason = hr_sender(skb, x, 0, &from);
 	if (reason)
 		return reason;
 	if (x->packet.ethertype != ETH_P_ARP)
@@ -568,40 +335,117 @@ static __always_inline __u32 hr_frame_from(struct __sk_buff *skb, struct hr_pass
 	return reason;
 }
 
-/* Steps 1 and 2, and the others. */
-static __always_inline __u32 hr_from_port(struct __sk_buff *skb, struct hr_passage *x,
-					  struct hr_six *six)
+/* Whether packets like this one are forwarded by what was found out about the flow. */
+static __always_inline int hr_may_be_short(const struct hr_packet *p, const struct hr_port *port)
 {
-	struct hr_port port;
-	__u32 reason;
+	return (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP) && !p->fragment &&
+	       !p->more_fragments && !(p->destination_mac[0] & 1) && port->interface &&
+	       port->interface != HR_PORT_INTERNET;
+}
 
-	reason = hr_parse_ethernet(skb, &x->packet);
+/* The way of most packets: what to do with this one, or HR_LONG_WAY. Then x->looked_up says whether
+ * x->packet, x->port and x->flow are known. Keeps what it knows on the stack, most of which the
+ * compiler then does without; and has a stack of its own, being called by a global function. */
+static __always_inline int hr_shorten(struct __sk_buff *skb, struct hr_six *six)
+{
+	__u32 zero = 0, now;
+	struct hr_passage *x = bpf_map_lookup_elem(&passage, &zero);
+	const __u32 *generated = bpf_map_lookup_elem(&generation, &zero);
+	struct hr_named flow;
+	struct hr_packet p = {};
+	struct hr_port port;
+	int action;
+
+	if (!x || !generated)
+		return HR_LONG_WAY;
+	/* Before anything that it stands for is read. */
+	x->generation = *(volatile const __u32 *)generated;
+	x->looked_up = 0;
+	if (six ? hr_parse_ethernet(skb, &p) || hr_parse_datagram_v6(skb, &p)
+		: !hr_parse_plain(skb, &p))
+		return HR_LONG_WAY;
+	if (!hr_port_at(skb->ifindex, &port) || !hr_may_be_short(&p, &port))
+		return HR_LONG_WAY;
+	hr_name(&flow, &p, six, HR_OWNER | port.vpc, HR_OWNER | port.vpc);
+	now = hr_flow_now();
+	flow.way = hr_flow_find_fast(&flow.key, six ? &six->key : 0, flow.hash, &flow.seen);
+	if (flow.way < HR_FLOW_WAYS) {
+		action = hr_shortcut(skb, &p, &flow, x->generation, now, !!six);
+		if (action != HR_LONG_WAY) {
+			hr_count(HR_ALLOWED);
+			return action;
+		}
+	}
+	x->packet = p;
+	x->port = port;
+	x->flow = flow;
+	x->looked_up = 1;
+	return HR_LONG_WAY;
+}
+
+__attribute__((noinline)) int hr_shorten_v4(struct __sk_buff *skb)
+{
+	return hr_shorten(skb, 0);
+}
+
+__attribute__((noinline)) int hr_shorten_v6(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct hr_six *packet = bpf_map_lookup_elem(&six, &zero);
+
+	if (!packet)
+		return TC_ACT_SHOT;
+	__builtin_memset(&packet->ip, 0, sizeof(packet->ip));
+	return hr_shorten(skb, packet);
+}
+
+/* Steps 1, 2 and 7. */
+static __always_inline __u32 hr_enter(struct __sk_buff *skb, struct hr_passage *x,
+				      struct hr_six *six)
+{
+	__u32 reason = hr_parse_ethernet(skb, &x->packet);
+
 	if (reason)
 		return reason;
-	if (!hr_port_at(skb->ifindex, &port))
+	if (!hr_port_at(skb->ifindex, &x->port))
 		return HR_UNKNOWN_PORT;
-	x->vpc = port.vpc;
 	if (six || x->packet.ethertype == ETH_P_IP)
-		return hr_packet_from(skb, x, six, &port);
-	return hr_frame_from(skb, x, &port);
+		x->parsed = six ? hr_parse_datagram_v6(skb, &x->packet)
+				: hr_parse_datagram(skb, &x->packet);
+	return HR_ALLOWED;
+}
+
+/* All steps. */
+static __always_inline __u32 hr_go(struct __sk_buff *skb, struct hr_passage *x, struct hr_six *six)
+{
+	__u32 reason;
+
+	if (!x->looked_up) {
+		__builtin_memset(&x->packet, 0, sizeof(x->packet));
+		reason = hr_enter(skb, x, six);
+		if (reason)
+			return reason;
+	}
+	x->vpc = x->port.vpc;
+	if (six || x->packet.ethertype == ETH_P_IP)
+		return hr_packet_from(skb, x, six);
+	return hr_frame_from(skb, x);
 }
 
 static __always_inline int hr_run(struct __sk_buff *skb, struct hr_six *six)
 {
 	__u32 bytes = skb->len, zero = 0, reason;
 	struct hr_passage *x = bpf_map_lookup_elem(&passage, &zero);
-	const __u32 *found = bpf_map_lookup_elem(&generation, &zero);
 
-	if (!x || !found)
+	if (!x)
 		return TC_ACT_SHOT;
-	__builtin_memset(x, 0, __builtin_offsetof(struct hr_passage, key));
+	x->now = hr_flow_now();
+	__builtin_memset(&x->parsed, 0,
+			 sizeof(*x) - __builtin_offsetof(struct hr_passage, parsed));
 	x->rules[0] = HR_NO_RULE;
 	x->rules[1] = HR_NO_RULE;
 	x->action = TC_ACT_SHOT;
-	/* Before anything that it stands for is read. */
-	x->generation = *(volatile const __u32 *)found;
-	x->now = hr_flow_now();
-	reason = hr_from_port(skb, x, six);
+	reason = hr_go(skb, x, six);
 	if (!reason) {
 		if (!x->internal)
 			hr_count(reason);
@@ -631,19 +475,21 @@ __attribute__((noinline)) int hr_run_v6(struct __sk_buff *skb)
 	__u32 zero = 0;
 	struct hr_six *found = bpf_map_lookup_elem(&six, &zero);
 
-	if (!found)
-		return TC_ACT_SHOT;
-	__builtin_memset(&found->ip, 0, sizeof(found->ip));
-	return hr_run(skb, found);
+	return found ? hr_run(skb, found) : TC_ACT_SHOT;
 }
 
 static __always_inline int hr_fabric(struct __sk_buff *skb)
 {
 	__be16 type = skb->protocol;
+	int is_v6, action;
 
 	if (type == bpf_htons(ETH_P_8021Q) && HR_READ(skb, 2 * ETH_ALEN + 4, &type) < 0)
-		return hr_run_v4(skb);
-	return type == bpf_htons(ETH_P_IPV6) ? hr_run_v6(skb) : hr_run_v4(skb);
+		type = 0;
+	is_v6 = type == bpf_htons(ETH_P_IPV6);
+	action = is_v6 ? hr_shorten_v6(skb) : hr_shorten_v4(skb);
+	if (action != HR_LONG_WAY)
+		return action;
+	return is_v6 ? hr_run_v6(skb) : hr_run_v4(skb);
 }
 
 SEC("classifier")

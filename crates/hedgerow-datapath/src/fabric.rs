@@ -135,6 +135,7 @@ impl Fabric {
             program.load().map_err(FabricError::Program)?;
         }
         let maps = Maps::open(&mut ebpf)?;
+        maps::sow(&mut ebpf)?;
         let accounts = Accounts::open(&mut ebpf)?;
         Ok(Fabric {
             ebpf,

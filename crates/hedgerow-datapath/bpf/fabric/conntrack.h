@@ -84,30 +84,17 @@ static __always_inline int hr_flow_order(const struct hr_ipv6 *ip)
 	return (a[2] > b[2]) - (a[2] < b[2]);
 }
 
-/* Fills `key` for a packet from `a` to `b`, whose `order` is hr_flow_order's or 0; returns the
- * sender's side. */
-static __always_inline __u32 hr_flow_normalise(struct hr_flow_key *key, const struct hr_flow_end *a,
-					       const struct hr_flow_end *b, int order)
+/* The sender's side of a packet from `a` to `b`, whose `order` is hr_flow_order's or 0. */
+static __always_inline __u32 hr_flow_side(const struct hr_flow_end *a, const struct hr_flow_end *b,
+					  int order)
 {
-	__u32 side = 0;
-
 	if (a->address != b->address)
-		side = a->address > b->address;
-	else if (order)
-		side = order > 0;
-	else if (a->port != b->port)
-		side = a->port > b->port;
-	else
-		side = a->end > b->end;
-	key->end[0] = side ? b->end : a->end;
-	key->end[1] = side ? a->end : b->end;
-	key->address[0] = side ? b->address : a->address;
-	key->address[1] = side ? a->address : b->address;
-	key->port[0] = side ? b->port : a->port;
-	key->port[1] = side ? a->port : b->port;
-	key->query = 0;
-	key->pad = 0;
-	return side;
+		return a->address > b->address;
+	if (order)
+		return order > 0;
+	if (a->port != b->port)
+		return a->port > b->port;
+	return a->end > b->end;
 }
 
 static __always_inline int hr_flow_is_icmp(const struct hr_packet *p, const struct hr_ipv6 *ip)
@@ -124,6 +111,7 @@ static __always_inline int hr_flow_key_of(struct hr_flow_key *key, const struct 
 	struct hr_flow_key_v6 *whole = (struct hr_flow_key_v6 *)key;
 	struct hr_flow_end a = { from, p->source, p->source_port };
 	struct hr_flow_end b = { to, p->destination, p->destination_port };
+	struct hr_flow_end first, second;
 	__u32 is_reply = 0;
 	__u8 request = 0;
 
@@ -133,14 +121,18 @@ static __always_inline int hr_flow_key_of(struct hr_flow_key *key, const struct 
 		a.port = p->icmp_id;
 		b.port = p->icmp_id;
 	}
-	*side = hr_flow_normalise(key, &a, &b, ip ? hr_flow_order(ip) : 0);
+	*side = hr_flow_side(&a, &b, ip ? hr_flow_order(ip) : 0);
 	for (int n = 0; ip && n < 3; n++) {
 		whole->high[0][n] = *side ? ip->destination[n] : ip->source[n];
 		whole->high[1][n] = *side ? ip->source[n] : ip->destination[n];
 	}
-	key->protocol = p->protocol;
+	first = *side ? b : a;
+	second = *side ? a : b;
+	key->ends = first.end | (__u64)second.end << 32;
+	key->addresses = first.address | (__u64)second.address << 32;
+	key->rest = first.port | (__u32)second.port << 16 | (__u64)p->protocol << 32;
 	if (hr_flow_is_icmp(p, ip))
-		key->query = request << 1 | ((*side ^ is_reply) & 1);
+		key->rest |= (__u64)(request << 1 | ((*side ^ is_reply) & 1)) << 40;
 	return request != HR_ICMP_UNTRACKED;
 }
 
@@ -205,18 +197,21 @@ static __always_inline int hr_flow_has(const struct hr_flow *flow, const struct 
 	return (__s32)(flow->expires - now) > 0 && !hr_flow_restarts(p, flow->state, side);
 }
 
-/* Keeps the flow alive with a packet that passes. */
-static __always_inline void hr_flow_touch(struct hr_flow *flow, const struct hr_packet *p, __u32 side,
-					  __u32 now, const struct hr_interface *from,
+/* Keeps the flow alive with a packet that passes; `seen` is what was read of it. */
+static __always_inline void hr_flow_touch(struct hr_flow *flow, const struct hr_flow *seen,
+					  const struct hr_packet *p, __u32 side, __u32 now,
+					  const struct hr_interface *from,
 					  const struct hr_interface *to)
 {
-	__u32 state = flow->state, learnt = hr_flow_learn(p, state, side), expires;
+	__u32 state = seen->state, learnt = hr_flow_learn(p, state, side), expires;
 
 	if (learnt & ~state)
 		__sync_fetch_and_or(&flow->state, learnt);
 	expires = now + hr_flow_timeout(p->protocol, state | learnt, from, to);
-	if (flow->expires != expires)
+	if (seen->expires != expires) {
 		flow->expires = expires;
+		flow->used = now;
+	}
 }
 
 /* See hr_flow.path; `slots` are the sender's and the receiver's. */
@@ -226,14 +221,14 @@ static __always_inline __u64 hr_flow_path(__u32 generation, __u32 side, const __
 	       (side ? slots[0] << 16 | slots[1] : slots[1] << 16 | slots[0]);
 }
 
-/* Notes that a packet from `side` went the whole way in this generation. */
-static __always_inline void hr_flow_pave(struct hr_flow *flow, __u64 path)
+/* Notes that a packet from `side` went the whole way in this generation; not if the entry has become
+ * another flow's. */
+static __always_inline void hr_flow_pave(struct hr_flow *flow, __u64 old, __u64 path)
 {
-	__u64 old = flow->path;
-
 	if (old >> 34 == path >> 34 && (__u32)old == (__u32)path)
 		path |= old & (3ULL << 32);
-	*(volatile __u64 *)&flow->path = path;
+	if (old != path)
+		__sync_val_compare_and_swap(&flow->path, old, path);
 }
 
 /* Whether the address changed hands after the flow was last judged in full. */

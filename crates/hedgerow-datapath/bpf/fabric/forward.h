@@ -166,11 +166,17 @@ static __always_inline int hr_forward_is_local(const __be32 *address)
 
 static __always_inline void hr_forward_macs(struct __sk_buff *skb, const __u8 *to, const __u8 *from)
 {
-	__u8 macs[12] __attribute__((aligned(4)));
+	void *data = (void *)(long)skb->data;
+	struct hr_ethernet *eth = data;
 
-	__builtin_memcpy(macs, to, 6);
-	__builtin_memcpy(macs + 6, from, 6);
-	bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0);
+	/* The parser has seen the header, but perhaps not in the linear part. */
+	if (data + sizeof(*eth) > (void *)(long)skb->data_end) {
+		bpf_skb_store_bytes(skb, 0, to, 6, 0);
+		bpf_skb_store_bytes(skb, 6, from, 6, 0);
+		return;
+	}
+	__builtin_memcpy(eth->destination, to, 6);
+	__builtin_memcpy(eth->source, from, 6);
 }
 
 /* Hands the frame to the far end of port `ifindex`, as if it had been sent to this host: the

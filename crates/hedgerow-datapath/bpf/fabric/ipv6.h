@@ -7,16 +7,9 @@
 
 struct hr_flow_key_v6 {
 	struct hr_flow_key low;
-	__be32 high[2][3]; /* the other words of low.address */
+	__be32 high[2][3]; /* the other words of low.addresses */
 };
 _Static_assert(sizeof(struct hr_flow_key_v6) == 48, "no padding");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct hr_flow_key_v6);
-	__type(value, struct hr_flow);
-} flows_v6 SEC(".maps");
 
 /* A number (VPC, route version, gate) and a prefix of IPv6. */
 struct hr_prefix_key_v6 {

@@ -306,32 +306,15 @@ struct {
  * HR_OWNER | VPC where the address is the interface's own, so that the entry is found before the
  * interfaces are known; or the key of an interface that forwards for others. */
 struct hr_flow_key {
-	__u32 end[2];
-	__be32 address[2];
-	__u16 port[2]; /* ICMP queries: the id, twice */
-	__u8 protocol;
-	__u8 query; /* ICMP: request type << 1 | the side that asks */
-	__u16 pad;
+	__u64 ends;	 /* of side 0 | of side 1 << 32 */
+	__u64 addresses; /* likewise, as they are in the packet */
+	/* Ports: of side 0 | of side 1 << 16; of ICMP queries the id, twice. Protocol << 32. Of ICMP the
+	 * request's type << 41 | the side that asks << 40. */
+	__u64 rest;
 };
-_Static_assert(sizeof(struct hr_flow_key) == 24, "layout.rs");
+_Static_assert(sizeof(struct hr_flow_key) == 24, "no padding");
 
 #define HR_OWNER 0x80000000
-
-struct hr_flow {
-	__u32 expires; /* ticks; see hr_flow_now */
-	__u32 state;   /* HR_FLOW_… */
-	/* What was found out when a packet last went the whole way, written in one store:
-	 * generation << 34 | sides whose packets did << 32 | slots of both interfaces. */
-	__u64 path;
-};
-_Static_assert(sizeof(struct hr_flow) == 16, "compact entries halve the cost at 64k flows");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 131072);
-	__type(key, struct hr_flow_key);
-	__type(value, struct hr_flow);
-} flows SEC(".maps");
 
 struct hr_fragment_key {
 	__u32 from;
@@ -369,7 +352,7 @@ struct {
 
 /* A drop, or an accepted new flow. Of IPv6 it is the start of a struct hr_event_v6. */
 struct hr_event {
-	__u64 time; /* nanoseconds of CLOCK_MONOTONIC */
+	__u64 time; /* nanoseconds of CLOCK_MONOTONIC; of accepted flows as of the last tick */
 	__u32 vpc;
 	__u32 from; /* interface key of the sender, 0: unknown */
 	__u32 to;   /* interface key of the receiver, 0: unknown */

@@ -1,13 +1,25 @@
 /* A frame on its way through, and what is counted and reported of it. */
 #pragma once
 
+/* The flow that a packet belongs to, or would. */
+struct hr_named {
+	struct hr_flow_key key; /* IPv6: in the map six */
+	__u64 hash;
+	struct hr_flow seen; /* what was read of it, if there is one */
+	__u32 way;	     /* its entry; HR_FLOW_WAYS: there is none */
+	__u32 side;	     /* the sender's */
+};
+
 /* What is known of a frame on its way through. */
 struct hr_passage {
 	struct hr_packet packet;
-	__u32 looked_up; /* whether hr_shortcut has looked up the key */
-	__u32 side;
+	struct hr_port port;
+	struct hr_named flow; /* if looked_up, or hr_known did */
+	__u32 looked_up; /* whether hr_shorten has, as between two interfaces of the VPC */
 	__u32 generation;
 	__u32 now;
+	__u32 pad;
+	/* From here on cleared for a packet that goes the whole way. */
 	__u32 parsed; /* what step 7 will say */
 	__u32 vpc;
 	__u32 from; /* interface keys, 0: not known yet */
@@ -20,7 +32,6 @@ struct hr_passage {
 	__u32 open; /* HR_FLOW_OPEN << side: gates that do not track the flow */
 	__u32 internal; /* the VPC's own business, as ARP is: no verdict */
 	int action; /* of a frame that is not dropped for a reason */
-	struct hr_flow_key key; /* of its flow; not cleared before it is filled */
 } __attribute__((aligned(8))); /* so that it is cleared in words of that size */
 
 /* The stack has no room for it beside what the functions that it is passed to need. Nor does the
@@ -54,7 +65,8 @@ static __always_inline void hr_report_fill(struct hr_event *event, const struct 
 					   __u32 reason, __u32 bytes)
 {
 	__builtin_memset(event, 0, sizeof(*event));
-	event->time = bpf_ktime_get_ns();
+	/* New flows can be many, and the exact clock costs as much as a gate. */
+	event->time = reason ? bpf_ktime_get_ns() : bpf_ktime_get_coarse_ns();
 	event->vpc = x->vpc;
 	event->from = x->from;
 	event->to = x->to;

@@ -7,10 +7,11 @@ use hedgerow_core::sg::Traffic;
 use super::tests::*;
 use super::*;
 
-static BENCH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
+pub(super) static BENCH: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
 
 /// `HR_BENCH_NEW`.
-const NEW_FLOWS: u32 = 0x8000_0000;
+pub(super) const NEW_FLOWS: u32 = 0x8000_0000;
 
 /// Nanoseconds per packet, the best of `rounds` runs of 10,000.
 fn best(bench: &mut Bench, program: &str, mark: u32, rounds: usize) -> u128 {

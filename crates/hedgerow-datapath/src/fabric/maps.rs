@@ -1,5 +1,6 @@
 //! The object's maps, typed, with errors that name them.
 
+use std::hash::BuildHasher;
 use std::os::fd::AsFd;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -92,6 +93,17 @@ impl<V: Pod> Row<V> {
     pub fn name(&self) -> &'static str {
         self.name
     }
+}
+
+/// Gives the table of flows its seed, unless flows of a process before go by one.
+pub(super) fn sow(ebpf: &mut Ebpf) -> Result<(), FabricError> {
+    let mut seed: Row<u64> = Row::open(ebpf, "flow_seed")?;
+    if seed.map.get(&0, 0).map_err(failed("read", seed.name))? != 0 {
+        return Ok(());
+    }
+    // The standard library's own seed: the kernel's randomness.
+    let random = std::hash::RandomState::new().hash_one(());
+    seed.put(0, &(random | 1))
 }
 
 fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {

@@ -40,8 +40,9 @@ use crate::pins::{self, PinsError, failed};
 /// Raised when the meaning of an entry of a map below changes while all sizes stay.
 pub(super) const LAYOUT: u32 = 3;
 /// Maps that the programs write and whose entries stay good.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 11] = [
     "flows",
+    "flow_seed",
     "fragments",
     "flows_v6",
     "fragments_v6",

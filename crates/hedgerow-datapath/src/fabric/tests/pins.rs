@@ -95,7 +95,7 @@ fn another_layout_is_given_up() {
     first(&root);
     let flows = root.join(format!("v{LAYOUT}/flows"));
     std::fs::remove_file(&flows).expect("remove the pin");
-    let other = HashMap::<_, u32, u64>::create(16, 0).expect("a map");
+    let other = aya::maps::HashMap::<_, u32, u64>::create(16, 0).expect("a map");
     other.pin(&flows).expect("pin");
     std::fs::create_dir(root.join("v0")).expect("another version's");
     let mut bench = next(&root);
