@@ -272,9 +272,11 @@ static __always_inline __u32 hr_sender_outside(struct __sk_buff *skb, struct hr_
 	if (reason)
 		return reason;
 	*from = hr_interface_at(x->from, &x->slots[0]);
-	if (!*from)
-		return six ? HR_NO_ROUTE : HR_UNKNOWN_PUBLIC_ADDRESS;
-	return !six || hr_gateway_is(*from) ? HR_ALLOWED : HR_NO_ROUTE;
+	if (*from && (!six || hr_gateway_is(*from)))
+		return HR_ALLOWED;
+	/* The way back is not by a gateway. What it leads to has not sent the packet. */
+	x->from = 0;
+	return six ? HR_NO_ROUTE : HR_UNKNOWN_PUBLIC_ADDRESS;
 }
 
 /* Which interface sent the frame: what is plugged in at the port, or a branch on it, or the gateway

@@ -93,6 +93,11 @@ impl Gateways {
         self.internet.iter().map(|internet| internet.ifindex).chain(nats)
     }
 
+    /// The port to the Internet, if it was made.
+    pub(super) fn internet_port(&self) -> Option<u32> {
+        self.internet.as_ref().map(|internet| internet.ifindex)
+    }
+
     /// The interface of a NAT gateway.
     pub(super) fn nat_interface(&self, key: u32) -> Option<InterfaceKey> {
         self.nats.get(&key).map(|nat| nat.interface)

@@ -160,12 +160,15 @@ impl Machine {
     /// The frame as the program would forward it from the port of an interface; `None`: dropped.
     pub(super) fn rehearse(
         &self,
-        port: InterfaceKey,
+        port: Option<InterfaceKey>,
         frame: &[u8],
     ) -> Result<Option<Vec<u8>>, WireError> {
-        let plug = self.plugs.get(&port);
-        let plug = plug.ok_or_else(|| unknown("rehearse", "plugged interface", port))?;
-        Ok(self.fabric.rehearse(plug.ifindex, frame)?)
+        let ifindex = match port {
+            Some(port) => self.plugs.get(&port).map(|plug| plug.ifindex),
+            None => self.gateways.internet_port(),
+        };
+        let missing = || unknown("rehearse", "plugged interface", port.unwrap_or_default());
+        Ok(self.fabric.rehearse(ifindex.ok_or_else(missing)?, frame)?)
     }
 
     /// Runs `f` in the service namespace of a VPC.

@@ -117,7 +117,7 @@ enum Command {
     FlowCounts(oneshot::Sender<Result<FlowCounts, WireError>>),
     ListenTcp(u32, SocketAddr, oneshot::Sender<Result<TcpListener, WireError>>),
     BindUdp(u32, SocketAddr, oneshot::Sender<Result<UdpSocket, WireError>>),
-    Rehearse(InterfaceKey, Vec<u8>, oneshot::Sender<Result<Rehearsal, WireError>>),
+    Rehearse(Option<InterfaceKey>, Vec<u8>, oneshot::Sender<Result<Rehearsal, WireError>>),
     FlushRecords(oneshot::Sender<Result<(), WireError>>),
     GoLive(oneshot::Sender<Result<(), WireError>>),
     Stop,
@@ -185,10 +185,14 @@ impl Wire {
     }
 
     /// Shows the program a frame as if it had come from the port at which interface `port` is
-    /// plugged in, without sending it (`BPF_PROG_TEST_RUN`). Flows that it starts are tracked and
+    /// plugged in, or from the Internet where it is `None`, without sending it (`BPF_PROG_TEST_RUN`). Flows that it starts are tracked and
     /// packets are counted, as with any frame; its records are in the answer and not among
     /// [`Self::flow_records`].
-    pub async fn rehearse(&self, port: InterfaceKey, frame: &[u8]) -> Result<Rehearsal, WireError> {
+    pub async fn rehearse(
+        &self,
+        port: Option<InterfaceKey>,
+        frame: &[u8],
+    ) -> Result<Rehearsal, WireError> {
         let frame = frame.to_vec();
         self.ask(|reply| Command::Rehearse(port, frame, reply)).await
     }

@@ -224,7 +224,11 @@ impl Worker {
 
     /// Events that were there before are read already: what comes now is the frame's, or that of
     /// packets of the same instant.
-    fn rehearse(&mut self, port: InterfaceKey, frame: &[u8]) -> Result<Rehearsal, WireError> {
+    fn rehearse(
+        &mut self,
+        port: Option<InterfaceKey>,
+        frame: &[u8],
+    ) -> Result<Rehearsal, WireError> {
         let leaves = self.machine.rehearse(port, frame)?;
         let mut records = Vec::new();
         for (event, at) in self.drain() {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -65,11 +65,24 @@ pub fn ipv6(from: Ipv6Addr, to: Ipv6Addr, next: u8, hop_limit: u8, payload: &[u8
 /// An ICMPv6 message with its checksum put right, as a packet that stays on the link.
 pub fn icmpv6(from: Ipv6Addr, to: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
     message[2..4].fill(0);
-    let length = (message.len() as u32).to_be_bytes();
-    let pseudo = [&from.octets()[..], &to.octets(), &length, &[0, 0, 0, 58], &message].concat();
-    let sum = checksum(&pseudo);
+    let sum = transport_sum(from.into(), to.into(), 58, &message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     ipv6(from, to, 58, 255, &message)
+}
+
+/// The checksum of TCP, UDP and ICMPv6, whose field must be 0 (RFC 9293, 3.1; RFC 8200, 8.1). 0 is
+/// none, and so never one.
+pub fn transport_sum(from: IpAddr, to: IpAddr, protocol: u8, bytes: &[u8]) -> u16 {
+    let ends = match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
+        (IpAddr::V6(from), IpAddr::V6(to)) => [from.octets(), to.octets()].concat(),
+        both => panic!("{both:?} in one packet"),
+    };
+    let length = (bytes.len() as u32).to_be_bytes();
+    match checksum(&[&ends[..], &length, &[0, 0, 0, protocol], bytes].concat()) {
+        0 => 0xffff,
+        sum => sum,
+    }
 }
 
 /// The extension header `header` of eight bytes, before the header `next`; `fragment` as for

@@ -12,6 +12,8 @@ use proptest::sample::select;
 pub const FIRST_SECONDARY: u8 = 64;
 /// How many interfaces there are in every case.
 pub const FIXED: usize = 6;
+/// How many elastic addresses there are.
+pub const ELASTICS: usize = 4;
 /// How many secondary addresses come and go between them.
 pub const SHARED: usize = 4;
 /// The number of the subnet with the fixed interfaces; the others count from 0.
@@ -84,7 +86,31 @@ fn secondary() -> impl Strategy<Value = u8> {
         .prop_map(|n| FIRST_SECONDARY + n)
 }
 
-fn v4() -> impl Strategy<Value = IpAddr> {
+/// Those who are outside.
+pub const STRANGERS: [&str; 4] =
+    ["203.0.113.7", "203.0.113.9", "2001:db8:203:113::7", "2001:db8:203:113::9"];
+
+/// One of those outside, of a family if only that will do.
+pub fn stranger(which: usize, six: Option<bool>) -> IpAddr {
+    let all = STRANGERS.map(|text| text.parse::<IpAddr>().expect("an address"));
+    let fits = |address: &&IpAddr| six.is_none_or(|six| six == address.is_ipv6());
+    let fitting: Vec<&IpAddr> = all.iter().filter(fits).collect();
+    *fitting[which % fitting.len()]
+}
+
+fn strangers(six: bool) -> impl Strategy<Value = IpAddr> {
+    (0usize..2).prop_map(move |which| stranger(which, Some(six)))
+}
+
+/// Where routes to an internet gateway lead.
+pub fn outside() -> impl Strategy<Value = IpPrefix> {
+    let prefixes = ["0.0.0.0/0", "203.0.113.0/24", "203.0.113.7/32", "198.18.0.0/15"];
+    let of_v6 = ["::/0", "2001:db8::/32", "2001:db8:203:113::7/128"];
+    let all = prefixes.iter().chain(&of_v6).map(|text| text.parse().expect("a prefix"));
+    select(all.collect::<Vec<IpPrefix>>())
+}
+
+fn v4() -> BoxedStrategy<IpAddr> {
     prop_oneof![
         9 => made().prop_map(|(subnet, host)| Ipv4Addr::new(10, 0, subnet, host)),
         9 => secondary().prop_map(|host| Ipv4Addr::new(10, 0, FIXED_SUBNET, host)),
@@ -94,6 +120,7 @@ fn v4() -> impl Strategy<Value = IpAddr> {
         1 => Just(Ipv4Addr::new(10, 0, 0, 255)),
     ]
     .prop_map(IpAddr::V4)
+    .boxed()
 }
 
 fn v6() -> impl Strategy<Value = IpAddr> {
@@ -115,7 +142,7 @@ fn v6() -> impl Strategy<Value = IpAddr> {
 }
 
 pub fn address() -> impl Strategy<Value = IpAddr> {
-    prop_oneof![v4(), v6()]
+    prop_oneof![5 => v4(), 1 => strangers(false), 5 => v6(), 1 => strangers(true)]
 }
 
 fn lengths(of_v4: &[u8], of_v6: &[u8]) -> impl Strategy<Value = (u8, u8)> + use<> {

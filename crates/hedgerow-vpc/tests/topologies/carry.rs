@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hedgerow_datapath::sys::Netns;
 
 use super::frames;
-use super::packet::Packet;
+use super::packet::{OUTSIDE, Packet};
 use super::raw::Tap;
 use super::run::{Observed, Out, describe};
 use super::world::World;
@@ -24,10 +24,15 @@ pub struct TestRun;
 
 impl Carrier for TestRun {
     fn carry(&mut self, world: &mut World, packet: &Packet, expected: &Observed) -> Observed {
-        let port = world.ports[packet.port].interface;
-        let key = world.cloud.keys[&world.model.interfaces[port].eni];
+        let port = match packet.port {
+            OUTSIDE => None,
+            port => {
+                let interface = &world.model.interfaces[world.ports[port].interface];
+                Some(world.cloud.keys[&interface.eni])
+            }
+        };
         let frame = frames::frame(packet);
-        let rehearsed = world.cloud.runtime.block_on(world.cloud.wire.rehearse(key, &frame));
+        let rehearsed = world.cloud.runtime.block_on(world.cloud.wire.rehearse(port, &frame));
         let rehearsed = rehearsed.expect("rehearse");
         let out = rehearsed.leaves.map(|frame| {
             // To which port the program redirects is not told, nor the tag, but the receiver's MAC is
@@ -49,6 +54,8 @@ impl Carrier for TestRun {
 /// Packets through veth pairs, between namespaces.
 pub struct Live {
     taps: Vec<Tap>,
+    /// In the Internet.
+    outside: Tap,
 }
 
 /// How long to wait for what must come. It takes microseconds, but the machine may be busy.
@@ -63,9 +70,7 @@ impl Live {
             let namespace = Netns::open(&path).expect("the instance's namespace");
             let open = || {
                 if port.link == "eth0" {
-                    // Where no route leads anywhere, nothing is answered.
-                    ip(&["-6", "rule", "add", "prio", "0", "blackhole"]);
-                    ip(&["-6", "rule", "del", "prio", "0", "lookup", "local"]);
+                    silence("-6");
                 }
                 let quiet = format!("/proc/sys/net/ipv6/conf/{}/addr_gen_mode", port.link);
                 std::fs::write(quiet, "1").expect("switch link-local addresses off");
@@ -75,8 +80,29 @@ impl Live {
             };
             namespace.run(open).expect("enter the instance's namespace")
         };
-        Live { taps: world.ports.iter().map(tap).collect() }
+        Live { taps: world.ports.iter().map(tap).collect(), outside: outside(&world.cloud.name) }
     }
+
+    fn tap(&self, port: usize) -> &Tap {
+        if port == OUTSIDE { &self.outside } else { &self.taps[port] }
+    }
+}
+
+/// A packet socket at the port to the Internet, where nobody answers.
+fn outside(world: &str) -> Tap {
+    let namespace = Netns::open(format!("/run/netns/hr.{world}.internet"));
+    let open = || {
+        silence("-4");
+        silence("-6");
+        Tap::open("edge0").expect("packet socket")
+    };
+    namespace.and_then(|namespace| namespace.run(open)).expect("enter the Internet's namespace")
+}
+
+/// Where no route leads anywhere, nothing is answered nor passed on.
+fn silence(family: &str) {
+    ip(&[family, "rule", "add", "prio", "0", "blackhole"]);
+    ip(&[family, "rule", "del", "prio", "0", "lookup", "local"]);
 }
 
 fn ip(arguments: &[&str]) {
@@ -86,11 +112,11 @@ fn ip(arguments: &[&str]) {
 
 impl Carrier for Live {
     fn carry(&mut self, world: &mut World, packet: &Packet, expected: &Observed) -> Observed {
-        self.taps[packet.port].send(&frames::frame(packet));
+        self.tap(packet.port).send(&frames::frame(packet));
         let mut out = None;
         if let Some(Out { port, packet, .. }) = &expected.out {
             let here = |bytes: &[u8]| bytes.get(14..14 + packet.len()) == Some(packet);
-            let arrived = self.taps[*port].wait(PATIENCE, |arrived| here(&arrived.bytes));
+            let arrived = self.tap(*port).wait(PATIENCE, |arrived| here(&arrived.bytes));
             out = arrived.map(|arrived| {
                 let macs = arrived.bytes[..12].try_into().expect("a frame has MACs");
                 Out { port: *port, vlan: arrived.vlan, macs, packet: packet.clone() }
@@ -108,7 +134,7 @@ impl Carrier for Live {
 
     fn leftovers(&mut self, world: &mut World) -> Vec<String> {
         let mut left: Vec<String> = world.cloud.take_records().iter().map(describe).collect();
-        for (port, tap) in self.taps.iter().enumerate() {
+        for (port, tap) in self.taps.iter().chain([&self.outside]).enumerate() {
             while let Some(arrived) = tap.try_next() {
                 left.push(format!("port {port}: {arrived:02x?}"));
             }

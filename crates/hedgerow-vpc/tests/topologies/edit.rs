@@ -8,8 +8,8 @@ use hedgerow_core::sg::{Direction, GroupId, ICMP, ICMPV6, RuleId, TCP, Traffic, 
 
 use super::addresses::{FIRST_SECONDARY, FIXED, SHARED, is_six, nth};
 use super::cloud::texts;
-use super::generate::{Change, Edge, Entry, Peer, Pick, Route, Rule};
-use super::model::{self, Goal, Id, Place, RulePeer};
+use super::generate::{Change, Edge, Entry, Leads, Peer, Pick, Route, Rule};
+use super::model::{self, Goal, Id, Interface, Place, RulePeer};
 use super::world::{List, World, local};
 
 /// The destination of a route in requests.
@@ -86,6 +86,10 @@ impl World {
             Change::Address(interface, host) => {
                 self.assign_shared(interface.of(self.ports.len()), *host)
             }
+            Change::Elastic(which, interface, address) => {
+                let id = interface.of(self.model.interfaces.len());
+                self.associate(which.of(self.elastics.len()), id, *address);
+            }
             Change::Six(interface, six) => {
                 let id = interface.of(self.model.interfaces.len());
                 self.toggle_six(id, *six);
@@ -119,7 +123,11 @@ impl World {
 
     fn own_interface(&self, pick: Pick) -> Option<Id> {
         let own = self.ports.len()..self.model.interfaces.len();
-        let own: Vec<Id> = own.filter(|id| self.model.interfaces[*id].exists).collect();
+        let there = |id: &Id| {
+            let interface = &self.model.interfaces[*id];
+            interface.exists && !interface.gateway
+        };
+        let own: Vec<Id> = own.filter(there).collect();
         (!own.is_empty()).then(|| own[pick.of(own.len())])
     }
 
@@ -229,19 +237,28 @@ impl World {
 
     pub fn set_route(&mut self, table: usize, route: Route) {
         let vpc = self.vpc_of_table(table);
-        let there =
-            |id: &Id| self.model.interfaces[*id].exists && self.model.interfaces[*id].vpc == vpc;
+        let there = |id: &Id| {
+            let interface = &self.model.interfaces[*id];
+            interface.exists && interface.vpc == vpc && !interface.gateway
+        };
         let inside: Vec<Id> = (0..self.model.interfaces.len()).filter(there).collect();
-        let to = inside[route.to.of(inside.len())];
+        let (goal, target) = match route.to {
+            Leads::Interface(pick) => {
+                let to = inside[pick.of(inside.len())];
+                let eni = self.model.interfaces[to].eni.clone();
+                (Goal::Interface(to), ("NetworkInterfaceId", eni))
+            }
+            Leads::Internet => (Goal::Internet, ("GatewayId", self.vpcs[vpc].gateway.clone())),
+        };
         let request = [
             ("RouteTableId", self.table_ids[table].clone()),
             block_field(route.prefix, DESTINATION),
-            ("NetworkInterfaceId", self.model.interfaces[to].eni.clone()),
+            target,
         ];
         let known = self.model.tables[table].contains_key(&route.prefix);
         let action = if known { "ReplaceRoute" } else { "CreateRoute" };
         self.cloud.ok(action, &borrowed(&request));
-        self.model.tables[table].insert(route.prefix, Goal::Interface(to));
+        self.model.tables[table].insert(route.prefix, goal);
     }
 
     /// The routes of the VPC's own blocks cannot go; they become local again.
@@ -308,7 +325,7 @@ impl World {
     pub fn set_groups(&mut self, id: Id, picks: &[Pick]) {
         let interface = &self.model.interfaces[id];
         let groups = self.pick_groups(interface.vpc, picks);
-        if !interface.exists || interface.groups == groups {
+        if !interface.exists || interface.gateway || interface.groups == groups {
             return;
         }
         let names: Vec<String> =
@@ -423,6 +440,11 @@ impl World {
         }
         let eni = self.model.interfaces[id].eni.clone();
         self.cloud.ok("DeleteNetworkInterface", &[("NetworkInterfaceId", eni.as_str())]);
+        // Its elastic addresses are free.
+        let Interface { vpc, addresses, .. } = &self.model.interfaces[id];
+        self.model.publics.retain(|_, (of, private)| {
+            of != vpc || !addresses.iter().any(|(own, _)| own.contains(*private))
+        });
         self.model.interfaces[id].exists = false;
         self.model.interfaces[id].place = Place::Nowhere;
     }

@@ -94,6 +94,18 @@ fn ip(
     }
 }
 
+/// Puts the checksum of TCP and UDP right, which a gateway has to keep right. That of a first fragment
+/// is taken over the fragment.
+fn sum(packet: &Packet, bytes: &mut [u8]) {
+    let at = match packet.body {
+        Body::Tcp { .. } => 16,
+        Body::Udp { .. } => 6,
+        _ => return,
+    };
+    let sum = raw::transport_sum(packet.source, packet.destination, packet.body.protocol(), bytes);
+    bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// The IP packet, as it arrives too.
 pub fn packet(packet: &Packet) -> Vec<u8> {
     let bytes = transport(packet.body, packet.about);
@@ -103,6 +115,10 @@ pub fn packet(packet: &Packet) -> Vec<u8> {
         Part::Later => ((packet.id, FIRST_PART, false), vec![0xff; 16]),
     };
     let Packet { source, destination, ref extensions, .. } = *packet;
+    let mut bytes = bytes;
+    if packet.part != Part::Later {
+        sum(packet, &mut bytes);
+    }
     let hop_limit = if matches!(packet.body, Body::Solicit(_)) { 255 } else { 64 };
     ip(source, destination, (packet.body.protocol(), hop_limit), extensions, fragment, &bytes)
 }

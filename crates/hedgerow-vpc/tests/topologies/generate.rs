@@ -11,7 +11,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::addresses::{FIXED, address, destination, everywhere, is_six, prefix};
+use super::addresses::{
+    ELASTICS, FIXED, address, destination, everywhere, is_six, outside, prefix,
+};
 use super::packet::{Body, EXTENSIONS, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
 /// One of the things that there are, counted round.
@@ -31,6 +33,8 @@ pub struct Topology {
     pub nets: [Net; 2],
     /// The interfaces that are there in every case.
     pub fixed: Vec<Fixed>,
+    /// What each elastic address stands for: an interface and which address of it.
+    pub elastics: Vec<(Pick, Pick)>,
     pub steps: Vec<Step>,
 }
 
@@ -77,7 +81,14 @@ pub enum Peer {
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
     pub prefix: IpPrefix,
-    pub to: Pick,
+    pub to: Leads,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Leads {
+    Interface(Pick),
+    /// To the VPC's internet gateway.
+    Internet,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +155,8 @@ pub enum What {
         /// Which of [`EXTENSIONS`] it has, if it is one of IPv6.
         extensions: u8,
     },
+    /// From somebody in the Internet.
+    Outside { to: To, body: Body, first_fragment: bool, extensions: u8 },
     /// An earlier packet once more.
     Again(Pick),
     /// An answer to an earlier packet, from where that arrived.
@@ -159,6 +172,8 @@ pub enum What {
 #[derive(Debug, Clone, Copy)]
 pub enum To {
     Interface(Pick, Pick),
+    /// A public address.
+    Public(Pick),
     Address(IpAddr),
 }
 
@@ -186,6 +201,8 @@ pub enum Change {
     Plug(Pick, Pick),
     /// A secondary address comes to a fixed interface, maybe from another.
     Address(Pick, Pick),
+    /// An elastic address stands for an address of an interface from now on, or for none any more.
+    Elastic(Pick, Pick, Pick),
     /// The same in IPv6; if the interface has it already, it goes.
     Six(Pick, Six),
     List(Pick, IpPrefix),
@@ -259,7 +276,21 @@ fn group() -> impl Strategy<Value = Group> {
 }
 
 fn route() -> impl Strategy<Value = Route> {
-    (destination(), pick()).prop_map(|(prefix, to)| Route { prefix, to })
+    let inwards = (destination(), pick().prop_map(Leads::Interface));
+    let outwards = (outside(), Just(Leads::Internet));
+    prop_oneof![5 => inwards, 1 => outwards].prop_map(|(prefix, to)| Route { prefix, to })
+}
+
+/// Mostly with a way out.
+fn table() -> impl Strategy<Value = Vec<Route>> {
+    let end = prop_oneof![2 => Just(true), 1 => Just(false)];
+    (vec(route(), 0..=6), end).prop_map(|(mut routes, end)| {
+        if end {
+            let out = |six| Route { prefix: everywhere(six), to: Leads::Internet };
+            routes.extend([out(false), out(true)]);
+        }
+        routes
+    })
 }
 
 /// Mostly with entries for everything at the end, as most have.
@@ -317,7 +348,7 @@ fn six() -> impl Strategy<Value = Six> {
 fn net(most: usize) -> impl Strategy<Value = Net> {
     (
         vec(group(), most.min(1)..=most),
-        vec(vec(route(), 0..=6), 0..=most.min(2)),
+        vec(table(), 1..=most.min(2)),
         vec(acl(), 0..=most.min(2)),
         vec(edge(), most.min(1)..=most),
         edge(),
@@ -352,16 +383,30 @@ fn flags() -> impl Strategy<Value = u8> {
 
 fn to() -> impl Strategy<Value = To> {
     prop_oneof![
-        6 => (pick(), pick()).prop_map(|(interface, address)| To::Interface(interface, address)),
+        12 => (pick(), pick()).prop_map(|(interface, address)| To::Interface(interface, address)),
+        1 => pick().prop_map(To::Public),
+        4 => address().prop_map(To::Address),
+    ]
+}
+
+/// For whom somebody outside asks.
+fn to_public() -> impl Strategy<Value = To> {
+    prop_oneof![
+        4 => pick().prop_map(To::Public),
+        5 => (pick(), pick()).prop_map(|(interface, address)| To::Interface(interface, address)),
         1 => address().prop_map(To::Address),
     ]
 }
 
 fn send() -> impl Strategy<Value = Send> {
-    let fragment = prop_oneof![8 => Just(false), 1 => Just(true)];
-    let extensions = prop_oneof![3 => Just(0u8), 1 => 1..EXTENSIONS.len() as u8];
-    let new = (to(), body(), fragment, extensions);
+    let fragment = || prop_oneof![8 => Just(false), 1 => Just(true)];
+    let extensions = || prop_oneof![3 => Just(0u8), 1 => 1..EXTENSIONS.len() as u8];
+    let new = (to(), body(), fragment(), extensions());
+    let outside = (to_public(), body(), fragment(), extensions());
     let what = prop_oneof![
+        2 => outside.prop_map(|(to, body, first_fragment, extensions)| {
+            What::Outside { to, body, first_fragment, extensions }
+        }),
         6 => new.prop_map(|(to, body, first_fragment, extensions)| {
             What::New { to, body, first_fragment, extensions }
         }),
@@ -394,6 +439,9 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (pick(), pick()).prop_map(|(interface, trunk)| Change::Plug(interface, trunk)),
         1 => (pick(), pick()).prop_map(|(interface, host)| Change::Address(interface, host)),
         1 => (pick(), six()).prop_map(|(interface, six)| Change::Six(interface, six)),
+        1 => (pick(), pick(), pick()).prop_map(|(which, interface, address)| {
+            Change::Elastic(which, interface, address)
+        }),
         1 => (pick(), prefix()).prop_map(|(list, prefix)| Change::List(list, prefix)),
         1 => pick().prop_map(Change::Delete),
     ]
@@ -410,11 +458,13 @@ pub fn topology() -> impl Strategy<Value = Topology> {
     let fixed = (picks(), vec(pick(), 0..=1), vec(six(), 0..=1))
         .prop_map(|(groups, secondaries, sixes)| Fixed { groups, secondaries, sixes });
     let step = prop_oneof![7 => send().prop_map(Step::Send), 1 => change().prop_map(Step::Change)];
-    (vec(list(), 0..=2), (net(4), net(1)), vec(fixed, FIXED), vec(step, 8..48)).prop_map(
-        |(lists, (main, other), fixed, steps)| Topology {
+    let elastics = vec((pick(), pick()), ELASTICS / 2..=ELASTICS);
+    (vec(list(), 0..=2), (net(4), net(1)), vec(fixed, FIXED), elastics, vec(step, 8..40)).prop_map(
+        |(lists, (main, other), fixed, elastics, steps)| Topology {
             lists,
             nets: [main, other],
             fixed,
+            elastics,
             steps,
         },
     )
@@ -467,6 +517,7 @@ impl Topology {
             }
         } else {
             lists.push(&mut self.lists);
+            lists.push(&mut self.elastics);
             lists.insert(0, &mut self.steps);
         }
         lists

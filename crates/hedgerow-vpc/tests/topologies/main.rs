@@ -12,6 +12,7 @@ mod addresses;
 mod carry;
 mod cloud;
 mod edit;
+mod elastic;
 mod frames;
 mod generate;
 mod model;
@@ -222,7 +223,7 @@ fn worthwhile(tally: &Tally, cases: usize) {
     let seen = |six, reason| tally.seen.get(&(six, reason)).copied().unwrap_or(0);
     assert!(tally.packets >= 5 * cases, "packets: {tally:?}");
     assert!(tally.of_the_link >= cases / 10, "packets for the link: {tally:?}");
-    assert!(tally.narrow.iter().all(|rules| *rules >= cases / 20), "narrow rules: {tally:?}");
+    assert!(tally.narrow.iter().all(|rules| *rules >= cases / 50), "narrow rules: {tally:?}");
     assert!(tally.tracked >= cases / 5, "packets of tracked flows: {tally:?}");
     assert!(tally.changes >= cases, "changes: {tally:?}");
     for reason in [
@@ -245,6 +246,10 @@ fn worthwhile(tally: &Tally, cases: usize) {
             assert!(seen(six, reason) >= few, "{reason}, six {six}: {tally:?}");
         }
     }
+    for reason in [Reason::NoPublicAddress, Reason::UnknownPublicAddress] {
+        assert!(seen(false, reason) >= cases / 100, "{reason}: {tally:?}");
+    }
+    assert!(tally.outside.iter().all(|packets| *packets >= cases / 50), "outside: {tally:?}");
     assert!(seen(true, Reason::Malformed) >= cases / 100, "extension headers: {tally:?}");
 }
 

@@ -12,7 +12,8 @@ use hedgerow_core::sg::{self, Direction, GroupId, Peer, RuleId, Traffic, judge, 
 
 use hedgerow_datapath::fabric::{ROUTER_LINK_LOCAL, ROUTER_MAC};
 
-use super::packet::{Body, Packet, Part, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use super::addresses::block_v6;
+use super::packet::{Body, OUTSIDE, Packet, Part, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
 /// Position of an interface in [`Model::interfaces`].
 pub type Id = usize;
@@ -54,6 +55,8 @@ pub struct Interface {
     pub place: Place,
     /// An interface that was deleted keeps its position.
     pub exists: bool,
+    /// Whether it stands for its VPC's internet gateway, which has neither groups nor a subnet.
+    pub gateway: bool,
 }
 
 impl Interface {
@@ -82,6 +85,8 @@ pub struct Subnet {
 pub enum Goal {
     Local,
     Interface(Id),
+    /// The VPC's internet gateway.
+    Internet,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +113,20 @@ pub struct Model {
     pub acls: Vec<BTreeMap<(Direction, u16), acl::Entry>>,
     pub groups: BTreeMap<GroupId, Vec<Rule>>,
     pub lists: Vec<BTreeSet<IpPrefix>>,
+    /// The interface that stands for each VPC's internet gateway.
+    pub gateways: Vec<Id>,
+    /// By public address, the VPC and the private address for which it stands.
+    pub publics: BTreeMap<IpAddr, (usize, IpAddr)>,
     flows: BTreeMap<FlowKey, Flow>,
     fragments: BTreeSet<(Id, Id, IpAddr, IpAddr, u16, u8)>,
+}
+
+/// What becomes of a packet, how it was seen inside, and how it leaves.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    pub verdict: Verdict,
+    pub seen: Packet,
+    pub leaves: Packet,
 }
 
 /// What becomes of a packet.
@@ -121,8 +138,15 @@ pub struct Verdict {
     pub to: Option<Id>,
     /// The MAC that answers at once, where somebody asked for one.
     pub answer: Option<[u8; 6]>,
-    /// Rules that let it out and in; `None` for packets of tracked flows, of which there is no news.
-    pub rules: Option<[RuleId; 2]>,
+    /// Rules that let it out and in, where groups are asked; `None` for packets of tracked flows, of
+    /// which there is no news.
+    pub rules: Option<Rules>,
+}
+
+pub type Rules = [Option<RuleId>; 2];
+
+fn dropped(reason: Reason, from: Option<Id>, to: Option<Id>) -> Verdict {
+    Verdict { reason, from, to, answer: None, rules: None }
 }
 
 /// One end of a flow.
@@ -185,51 +209,137 @@ impl Model {
     }
 
     /// Decides, and remembers what the decision starts.
-    pub fn judge(&mut self, packet: &Packet) -> Verdict {
-        let drop = |reason, from, to| Verdict { reason, from, to, answer: None, rules: None };
+    pub fn judge(&mut self, packet: &Packet) -> Judged {
+        let mut seen = packet.clone();
+        let verdict = match packet.port == OUTSIDE {
+            true => self.judge_outside(&mut seen),
+            false => self.judge_inside(packet),
+        };
+        let mut leaves = seen.clone();
+        let outwards = verdict.to.filter(|to| self.interfaces[*to].gateway);
+        if let Some(gateway) = outwards.filter(|_| verdict.reason == Reason::Allowed) {
+            let vpc = self.interfaces[gateway].vpc;
+            if let Some(public) = self.public_of(vpc, seen.source) {
+                leaves.translate_source(public);
+            }
+        }
+        Judged { verdict, seen, leaves }
+    }
+
+    fn public_of(&self, vpc: usize, private: IpAddr) -> Option<IpAddr> {
+        let mut publics = self.publics.iter();
+        publics.find(|(_, of)| **of == (vpc, private)).map(|(public, _)| *public)
+    }
+
+    /// A packet from the Internet: by which gateway it comes in, and what becomes of it there.
+    fn judge_outside(&mut self, packet: &mut Packet) -> Verdict {
+        if packet.is_too_long() {
+            return dropped(Reason::Malformed, None, None);
+        }
+        if packet.is_of_the_link() {
+            return dropped(Reason::Allowed, None, None);
+        }
+        let (from, to) = match self.gateway_in(packet) {
+            Ok(ends) => ends,
+            Err((reason, to)) => return dropped(reason, None, to),
+        };
+        let known = to.filter(|_| packet.is_six());
+        let vpc = self.interfaces[from].vpc;
+        if self.owner(vpc, packet.source).is_some() || is_local(packet.source) {
+            return dropped(Reason::SourceAddress, Some(from), known);
+        }
+        match to {
+            Some(to) => self.deliver(packet, from, to, [None, Some(to)]),
+            None => dropped(Reason::NoRoute, Some(from), None),
+        }
+    }
+
+    /// The gateway and the receiver of a packet from outside, which has its private destination then.
+    fn gateway_in(&self, packet: &mut Packet) -> Result<(Id, Option<Id>), (Reason, Option<Id>)> {
+        let unknown = (Reason::UnknownPublicAddress, None);
+        if !packet.is_six() {
+            let (vpc, private) = *self.publics.get(&packet.destination).ok_or(unknown)?;
+            packet.translate_destination(private);
+            return Ok((self.gateways[vpc], self.owner(vpc, private).map(|(id, _)| id)));
+        }
+        let block = |vpc: &usize| IpPrefix::V6(block_v6(*vpc)).contains(packet.destination);
+        let vpc = (0..self.gateways.len()).find(block).ok_or(unknown)?;
+        let (to, _) = self.owner(vpc, packet.destination).ok_or(unknown)?;
+        // The way back says how it came.
+        let table = &self.tables[self.subnets[self.interfaces[to].subnet].table];
+        match self.lookup(table, vpc, packet.source) {
+            Some(Target::Interface(id)) if self.interfaces[id as Id].gateway => {
+                Ok((id as Id, Some(to)))
+            }
+            Some(Target::Blackhole) => Err((Reason::Blackhole, Some(to))),
+            Some(Target::Local) => Err((Reason::SourceAddress, Some(to))),
+            _ => Err((Reason::NoRoute, Some(to))),
+        }
+    }
+
+    fn judge_inside(&mut self, packet: &Packet) -> Verdict {
         let Some(from) = self.sender(packet.port, packet.vlan) else {
             let port = self.sender(packet.port, None);
-            return drop(Reason::UnknownVlan, port, None);
+            return dropped(Reason::UnknownVlan, port, None);
         };
         let sender = &self.interfaces[from];
         let vpc = sender.vpc;
         if packet.source_mac != sender.mac {
-            return drop(Reason::SourceMac, Some(from), None);
+            return dropped(Reason::SourceMac, Some(from), None);
         }
         if packet.is_too_long() {
-            return drop(Reason::Malformed, Some(from), None);
+            return dropped(Reason::Malformed, Some(from), None);
         }
         if packet.is_of_the_link() {
             let answer = self.neighbour(from, packet.body);
-            return Verdict { answer, ..drop(Reason::Allowed, Some(from), None) };
+            return Verdict { answer, ..dropped(Reason::Allowed, Some(from), None) };
         }
         let source_owner = self.owner(vpc, packet.source).map(|(id, _)| id);
         let subnet = &self.subnets[sender.subnet];
         let many = goes_to_many(packet.destination, subnet.blocks[0]);
         // Hosts speak to groups before they have an address.
         if many && packet.is_six() {
-            return drop(Reason::Multicast, Some(from), None);
+            return dropped(Reason::Multicast, Some(from), None);
         }
         if sender.check && source_owner != Some(from) || is_local(packet.source) {
-            return drop(Reason::SourceAddress, Some(from), None);
+            return dropped(Reason::SourceAddress, Some(from), None);
         }
         if many {
-            return drop(Reason::Multicast, Some(from), None);
+            return dropped(Reason::Multicast, Some(from), None);
         }
         if is_local(packet.destination) {
-            return drop(Reason::NoRoute, Some(from), None);
+            return dropped(Reason::NoRoute, Some(from), None);
         }
         let owner = self.owner(vpc, packet.destination).map(|(id, _)| id);
-        let to = match self.route(subnet, packet.destination, owner) {
-            Ok(to) => to,
-            Err(reason) => return drop(reason, Some(from), owner),
-        };
+        match self.route(subnet, packet.destination, owner) {
+            Ok(to) => self.deliver(packet, from, to, [source_owner, owner]),
+            Err(reason) => dropped(reason, Some(from), owner),
+        }
+    }
+
+    /// What the receiver, the gates of both ends and the gateway make of a packet.
+    fn deliver(
+        &mut self,
+        packet: &Packet,
+        from: Id,
+        to: Id,
+        [source_owner, owner]: [Option<Id>; 2],
+    ) -> Verdict {
         let receiver = &self.interfaces[to];
         if receiver.place == Place::Nowhere {
-            return drop(Reason::PeerDown, Some(from), Some(to));
+            return dropped(Reason::PeerDown, Some(from), Some(to));
         }
         if receiver.check && owner != Some(to) {
-            return drop(Reason::DestinationAddress, Some(from), Some(to));
+            return dropped(Reason::DestinationAddress, Some(from), Some(to));
+        }
+        if receiver.gateway {
+            let known = match packet.is_six() {
+                true => source_owner.is_some(),
+                false => self.public_of(receiver.vpc, packet.source).is_some(),
+            };
+            if !known {
+                return dropped(Reason::NoPublicAddress, Some(from), Some(to));
+            }
         }
         let sides = [
             Side { interface: from, address: packet.source, owns: source_owner == Some(from) },
@@ -247,8 +357,8 @@ impl Model {
             self.fragments.insert(datagram);
         }
         match verdict {
-            Ok(rules) => Verdict { rules, ..drop(Reason::Allowed, Some(from), Some(to)) },
-            Err(reason) => drop(reason, Some(from), Some(to)),
+            Ok(rules) => Verdict { rules, ..dropped(Reason::Allowed, Some(from), Some(to)) },
+            Err(reason) => dropped(reason, Some(from), Some(to)),
         }
     }
 
@@ -269,8 +379,23 @@ impl Model {
         if subnet.blocks.iter().any(|block| block.contains(destination)) {
             return owner.ok_or(Reason::NoRoute);
         }
+        match self.lookup(&self.tables[subnet.table], subnet.vpc, destination) {
+            Some(Target::Local) => owner.ok_or(Reason::NoRoute),
+            Some(Target::Interface(id)) => Ok(id as Id),
+            Some(Target::Blackhole) => Err(Reason::Blackhole),
+            _ => Err(Reason::NoRoute),
+        }
+    }
+
+    fn lookup(
+        &self,
+        table: &BTreeMap<IpPrefix, Goal>,
+        vpc: usize,
+        destination: IpAddr,
+    ) -> Option<Target> {
         let target = |goal: &Goal| match *goal {
             Goal::Local => Target::Local,
+            Goal::Internet => Target::Interface(self.gateways[vpc] as u32),
             Goal::Interface(id) => {
                 let interface = &self.interfaces[id];
                 match interface.exists && interface.place != Place::Nowhere {
@@ -279,19 +404,13 @@ impl Model {
                 }
             }
         };
-        let table = &self.tables[subnet.table];
         let routes: Vec<(IpPrefix, Target)> =
             table.iter().map(|(prefix, goal)| (*prefix, target(goal))).collect();
-        match route::lookup(&routes, destination) {
-            Some(Target::Local) => owner.ok_or(Reason::NoRoute),
-            Some(Target::Interface(id)) => Ok(id as Id),
-            Some(Target::Blackhole) => Err(Reason::Blackhole),
-            _ => Err(Reason::NoRoute),
-        }
+        route::lookup(&routes, destination)
     }
 
     /// Groups and network ACLs of both ends. `Ok(None)`: as a packet of a tracked flow.
-    fn gates(&mut self, packet: &Packet, sides: [Side; 2]) -> Result<Option<[RuleId; 2]>, Reason> {
+    fn gates(&mut self, packet: &Packet, sides: [Side; 2]) -> Result<Option<Rules>, Reason> {
         let [out, into] = sides;
         let ends = [self.end(out, packet.body, true), self.end(into, packet.body, false)];
         let key = flow_key(packet.body, ends);
@@ -299,12 +418,12 @@ impl Model {
             && let Some(flow) = self.flows.get(key).filter(|flow| self.has(flow, packet, ends))
         {
             let untracked = flow.untracked.clone();
-            if untracked.contains(&ends[0]) && self.rule_out(packet, sides).is_none() {
-                return Err(Reason::EgressGroups);
+            if untracked.contains(&ends[0]) {
+                self.rule_out(packet, sides)?;
             }
             self.edges(packet, sides)?;
-            if untracked.contains(&ends[1]) && self.rule_in(packet, sides).is_none() {
-                return Err(Reason::IngressGroups);
+            if untracked.contains(&ends[1]) {
+                self.rule_in(packet, sides)?;
             }
             let flow = self.flows.get_mut(key).expect("found above");
             flow.replied |= ends[0] != flow.initiator;
@@ -315,9 +434,9 @@ impl Model {
             self.edges(packet, sides)?;
             return Ok(None);
         }
-        let out = self.rule_out(packet, sides).ok_or(Reason::EgressGroups)?;
+        let out = self.rule_out(packet, sides)?;
         self.edges(packet, sides)?;
-        let into = self.rule_in(packet, sides).ok_or(Reason::IngressGroups)?;
+        let into = self.rule_in(packet, sides)?;
         if let Some(key) = key {
             let flow = self.start(packet, sides, ends);
             self.flows.insert(key, flow);
@@ -327,11 +446,15 @@ impl Model {
 
     /// The network ACLs of both subnets, unless the packet stays in one.
     fn edges(&self, packet: &Packet, [from, to]: [Side; 2]) -> Result<(), Reason> {
-        let subnet = |side: Side| &self.subnets[self.interfaces[side.interface].subnet];
+        let list = |side: Side| {
+            let interface = &self.interfaces[side.interface];
+            (!interface.gateway).then(|| self.subnets[interface.subnet].acl)
+        };
         if self.interfaces[from.interface].subnet == self.interfaces[to.interface].subnet {
             return Ok(());
         }
-        let passes = |list: usize, direction, peer| {
+        let passes = |list: Option<usize>, direction, peer| {
+            let Some(list) = list else { return true };
             let entries: Vec<acl::Entry> = self.acls[list]
                 .iter()
                 .filter(|((way, _), _)| *way == direction)
@@ -339,10 +462,10 @@ impl Model {
                 .collect();
             acl::passes(&entries, packet.body.protocol(), packet.body.ports().1, peer)
         };
-        if !passes(subnet(from).acl, Direction::Egress, packet.destination) {
+        if !passes(list(from), Direction::Egress, packet.destination) {
             return Err(Reason::NetworkAclEgress);
         }
-        if !passes(subnet(to).acl, Direction::Ingress, packet.source) {
+        if !passes(list(to), Direction::Ingress, packet.source) {
             return Err(Reason::NetworkAclIngress);
         }
         Ok(())
@@ -385,14 +508,23 @@ impl Model {
         }
     }
 
-    fn rule_out(&self, packet: &Packet, [from, to]: [Side; 2]) -> Option<RuleId> {
+    /// The rule that lets the packet out; `None` where no groups are asked.
+    fn rule_out(&self, packet: &Packet, [from, to]: [Side; 2]) -> Result<Option<RuleId>, Reason> {
+        if self.interfaces[from.interface].gateway {
+            return Ok(None);
+        }
         let groups = self.groups_of(from.interface);
-        judge(&groups, Direction::Egress, &self.seen(packet, to)).map(|rule| rule.id.clone())
+        let rule = judge(&groups, Direction::Egress, &self.seen(packet, to));
+        rule.map(|rule| Some(rule.id.clone())).ok_or(Reason::EgressGroups)
     }
 
-    fn rule_in(&self, packet: &Packet, [from, to]: [Side; 2]) -> Option<RuleId> {
+    fn rule_in(&self, packet: &Packet, [from, to]: [Side; 2]) -> Result<Option<RuleId>, Reason> {
+        if self.interfaces[to.interface].gateway {
+            return Ok(None);
+        }
         let groups = self.groups_of(to.interface);
-        judge(&groups, Direction::Ingress, &self.seen(packet, from)).map(|rule| rule.id.clone())
+        let rule = judge(&groups, Direction::Ingress, &self.seen(packet, from));
+        rule.map(|rule| Some(rule.id.clone())).ok_or(Reason::IngressGroups)
     }
 
     fn end(&self, side: Side, body: Body, sends: bool) -> End {

@@ -135,6 +135,9 @@ pub struct Packet {
     pub about: Option<(IpAddr, IpAddr, Body)>,
 }
 
+/// The port behind which is the Internet.
+pub const OUTSIDE: usize = usize::MAX;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Whole,
@@ -145,6 +148,26 @@ pub enum Part {
 impl Packet {
     pub fn is_six(&self) -> bool {
         self.destination.is_ipv6()
+    }
+
+    /// As an internet gateway changes it: the same address in what an ICMP error is about, too.
+    pub fn translate_source(&mut self, to: IpAddr) {
+        let from = std::mem::replace(&mut self.source, to);
+        if let Some((_, destination, _)) = &mut self.about
+            && *destination == from
+        {
+            *destination = to;
+        }
+    }
+
+    /// The same of the destination.
+    pub fn translate_destination(&mut self, to: IpAddr) {
+        let from = std::mem::replace(&mut self.destination, to);
+        if let Some((source, ..)) = &mut self.about
+            && *source == from
+        {
+            *source = to;
+        }
     }
 
     /// Whether it has more extension headers than are read.

@@ -4,7 +4,7 @@ use hedgerow_core::reason::Reason;
 
 use super::addresses::{FIXED, nth, subnet_blocks};
 use super::generate::{
-    Edge, Fixed, Interface, Net, Pick, Route, Send, Six, Step, To, Topology, Twist, What,
+    Edge, Fixed, Interface, Leads, Net, Pick, Route, Send, Six, Step, To, Topology, Twist, What,
 };
 use super::packet::Body;
 use super::{Bench, Mode};
@@ -24,6 +24,7 @@ fn quiet() -> Topology {
         lists: Vec::new(),
         nets: [net(), net()],
         fixed: vec![fixed; FIXED],
+        elastics: Vec::new(),
         steps: Vec::new(),
     }
 }
@@ -76,9 +77,26 @@ fn a_drop_by_a_network_acl_names_no_rule() {
 fn nobody_of_the_own_subnet_is_not_routed() {
     let mut topology = quiet();
     let own = subnet_blocks(0, 0)[1];
-    topology.nets[0].tables = vec![vec![Route { prefix: own, to: Pick(0) }]];
+    topology.nets[0].tables = vec![vec![Route { prefix: own, to: Leads::Interface(Pick(0)) }]];
     second_subnet(&mut topology, Edge { table: Some(Pick(0)), acl: None });
     let nobody = To::Address(nth(own, 15));
     topology.steps = vec![send(FIXED as u8, nobody, Body::Udp { from: 1024, to: 53 })];
     assert_eq!(fate("near", &topology), Reason::NoRoute);
+}
+
+/// A packet of IPv6 from outside, whose receiver's subnet routes its source to an interface, was put
+/// down to that interface, which had never seen it.
+#[test]
+fn who_the_way_back_leads_to_did_not_send() {
+    let mut topology = quiet();
+    let back =
+        Route { prefix: "2001:db8::/32".parse().expect("a prefix"), to: Leads::Interface(Pick(0)) };
+    topology.nets[0].tables = vec![vec![back]];
+    second_subnet(&mut topology, Edge { table: Some(Pick(0)), acl: None });
+    // The fifth interface of the VPC, and its IPv6 address.
+    let to = To::Interface(Pick(4), Pick(1));
+    let body = Body::Udp { from: 1024, to: 53 };
+    let what = What::Outside { to, body, first_fragment: false, extensions: 0 };
+    topology.steps = vec![Step::Send(Send { from: Pick(0), what, twist: Twist::Nothing })];
+    assert_eq!(fate("back", &topology), Reason::NoRoute);
 }

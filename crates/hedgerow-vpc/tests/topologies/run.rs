@@ -11,8 +11,8 @@ use hedgerow_vpc::wire::FlowRecord;
 use super::carry::Carrier;
 use super::frames;
 use super::generate::{Send, Step, To, Topology, Twist, What};
-use super::model::{Id, Place, Verdict};
-use super::packet::{Body, EXTENSIONS, FRAGMENT, Packet, Part};
+use super::model::{Id, Judged, Place, Verdict};
+use super::packet::{Body, EXTENSIONS, FRAGMENT, OUTSIDE, Packet, Part};
 use super::world::World;
 
 /// What cases came to, to see that they were worth it.
@@ -25,6 +25,8 @@ pub struct Tally {
     pub tracked: usize,
     /// Packets for the link only.
     pub of_the_link: usize,
+    /// Packets that came in from outside, and that went there.
+    pub outside: [usize; 2],
     /// Rules that decided by a prefix that not everybody is in, of IPv4 and of IPv6.
     pub narrow: [usize; 2],
     pub changes: usize,
@@ -35,8 +37,11 @@ impl Tally {
         self.packets += other.packets;
         self.tracked += other.tracked;
         self.of_the_link += other.of_the_link;
-        for (count, more) in self.narrow.iter_mut().zip(other.narrow) {
-            *count += more;
+        for (counts, more) in [(&mut self.outside, other.outside), (&mut self.narrow, other.narrow)]
+        {
+            for (count, more) in counts.iter_mut().zip(more) {
+                *count += more;
+            }
         }
         self.changes += other.changes;
         for (reason, count) in &other.seen {
@@ -64,7 +69,8 @@ pub struct Out {
 }
 
 /// Where the packet must come out.
-pub fn expected_out(world: &World, packet: &Packet, verdict: &Verdict) -> Option<Out> {
+pub fn expected_out(world: &World, judged: &Judged) -> Option<Out> {
+    let Judged { verdict, leaves: packet, .. } = judged;
     let interfaces = &world.model.interfaces;
     let at = |id: Id, source: [u8; 6], packet: Vec<u8>| {
         let (port, vlan) = interfaces[id].place.port()?;
@@ -105,7 +111,9 @@ pub fn describe(record: &FlowRecord) -> String {
 }
 
 /// What must be recorded of the packet.
-fn expected_records(world: &World, packet: &Packet, verdict: &Verdict) -> Vec<String> {
+fn expected_records(world: &World, judged: &Judged) -> Vec<String> {
+    let Judged { verdict, seen: packet, .. } = judged;
+    let outside = |id: Option<Id>| id.is_none_or(|id| world.model.interfaces[id].gateway);
     let eni = |id: Option<Id>| id.map_or("-", |id| world.model.interfaces[id].eni.as_str());
     let (source_port, destination_port) = packet.ports();
     let line = |direction: Direction, rule: &str| {
@@ -126,19 +134,24 @@ fn expected_records(world: &World, packet: &Packet, verdict: &Verdict) -> Vec<St
     };
     match (verdict.reason, &verdict.rules) {
         (Reason::Allowed, None) => Vec::new(),
-        (Reason::Allowed, Some([out, into])) => {
-            vec![line(Direction::Egress, &out.0), line(Direction::Ingress, &into.0)]
-        }
+        (Reason::Allowed, Some(rules)) => [Direction::Egress, Direction::Ingress]
+            .into_iter()
+            .zip(rules)
+            .filter_map(|(direction, rule)| Some(line(direction, &rule.as_ref()?.0)))
+            .collect(),
         (Reason::IngressGroups | Reason::NetworkAclIngress | Reason::DestinationAddress, _) => {
             vec![line(Direction::Ingress, "-")]
         }
+        // What came from outside is refused at the receiver.
+        _ if outside(verdict.from) && verdict.to.is_some() => vec![line(Direction::Ingress, "-")],
         _ => vec![line(Direction::Egress, "-")],
     }
 }
 
-/// A packet that was sent, and where it came out.
+/// A packet that was sent, as which it arrived, and where.
 struct Sent {
     packet: Packet,
+    arrived: Packet,
     at: Option<Id>,
 }
 
@@ -165,11 +178,12 @@ pub fn run(
             Step::Send(send) => resolve(world, &sent, send, number as u16),
         };
         let Some(packet) = packet else { continue };
-        let verdict = world.model.judge(&packet);
+        let judged = world.model.judge(&packet);
         let expected = Observed {
-            out: expected_out(world, &packet, &verdict),
-            records: expected_records(world, &packet, &verdict),
+            out: expected_out(world, &judged),
+            records: expected_records(world, &judged),
         };
+        let Judged { verdict, leaves: arrived, .. } = judged;
         let observed = carrier.carry(world, &packet, &expected);
         if observed != expected {
             return Err(format!(
@@ -180,7 +194,7 @@ pub fn run(
             ));
         }
         tally.packets += 1;
-        for rule in verdict.rules.iter().flatten() {
+        for rule in verdict.rules.iter().flatten().flatten() {
             tally.narrow[usize::from(packet.is_six())] += usize::from(world.model.is_narrow(rule));
         }
         if verdict.reason == Reason::Allowed && verdict.to.is_none() {
@@ -190,7 +204,11 @@ pub fn run(
         tally.tracked += usize::from(expected.out.is_some() && expected.records.is_empty());
         *tally.seen.entry((packet.is_six(), verdict.reason)).or_default() += 1;
         let at = verdict.to.filter(|_| verdict.reason == Reason::Allowed);
-        sent.push(Sent { packet, at });
+        for (count, end) in tally.outside.iter_mut().zip([verdict.from, verdict.to]) {
+            let gateway = end.is_some_and(|id| world.model.interfaces[id].gateway);
+            *count += usize::from(gateway && at.is_some());
+        }
+        sent.push(Sent { packet, arrived, at });
     }
     match carrier.leftovers(world) {
         left if left.is_empty() => Ok(tally),
@@ -201,31 +219,40 @@ pub fn run(
 /// The packet that the step means; `None` if there is none.
 fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Packet> {
     let earlier = |pick: super::generate::Pick| sent.get(pick.of(sent.len()));
-    let exists = |id: &Id| world.model.interfaces[*id].place != Place::Nowhere;
+    let exists = |id: &Id| {
+        let interface = &world.model.interfaces[*id];
+        interface.place != Place::Nowhere && !interface.gateway
+    };
     let plugged: Vec<Id> = (0..world.model.interfaces.len()).filter(exists).collect();
-    let mut packet = match &send.what {
-        What::New { to, body, first_fragment, extensions } => {
-            let from = plugged[send.from.of(plugged.len())];
-            let destination = resolve_to(world, from, *to, None)?;
-            let mut sources = world.usable(from);
-            sources.retain(|source| source.is_ipv6() == destination.is_ipv6());
-            let source = *sources.get(usize::from(send.from.0 / 8) % sources.len().max(1))?;
-            let mut packet = packet_from(world, from, source, destination, *body)?;
-            packet.id = world.runs.wrapping_mul(64) | number;
-            packet.part = if *first_fragment { Part::First } else { Part::Whole };
-            if packet.is_six() {
-                packet.extensions = extended(*extensions, packet.part);
-            }
-            packet
+    let sender = plugged[send.from.of(plugged.len())];
+    let new = |from: Id, to: To, body: Body, first_fragment: bool, extensions: u8| {
+        let destination = resolve_to(world, from, to, None)?;
+        let mut sources = world.usable(from);
+        sources.retain(|source| source.is_ipv6() == destination.is_ipv6());
+        let source = *sources.get(usize::from(send.from.0 / 8) % sources.len().max(1))?;
+        let mut packet = packet_from(world, from, source, destination, body)?;
+        packet.id = world.runs.wrapping_mul(64) | number;
+        packet.part = if first_fragment { Part::First } else { Part::Whole };
+        if packet.is_six() {
+            packet.extensions = extended(extensions, packet.part);
         }
-        What::Again(pick) => earlier(*pick)?.packet.clone(),
+        Some(packet)
+    };
+    let mut packet = match send.what.clone() {
+        What::New { to, body, first_fragment, extensions } => {
+            new(sender, to, body, first_fragment, extensions)?
+        }
+        What::Outside { to, body, first_fragment, extensions } => {
+            new(world.model.gateways[0], to, body, first_fragment, extensions)?
+        }
+        What::Again(pick) => earlier(pick)?.packet.clone(),
         What::Answer(pick, flags) => {
-            let Sent { packet, at } = earlier(*pick)?;
-            let body = packet.body.answer(*flags)?;
+            let Sent { arrived: packet, at, .. } = earlier(pick)?;
+            let body = packet.body.answer(flags)?;
             packet_from(world, (*at)?, packet.destination, packet.source, body)?
         }
         What::Error(pick, kind) => {
-            let Sent { packet, at } = earlier(*pick)?;
+            let Sent { arrived: packet, at, .. } = earlier(pick)?;
             let at = (*at)?;
             // Some from the address that was asked, some from the reporter's own.
             let from = match kind {
@@ -235,13 +262,13 @@ fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Pac
                     world.usable(at).into_iter().find(same)?
                 }
             };
-            let body = Body::Icmp { kind: *kind, code: 0, id: 0 };
+            let body = Body::Icmp { kind, code: 0, id: 0 };
             let mut error = packet_from(world, at, from, packet.source, body)?;
             error.about = Some((packet.source, packet.destination, packet.body));
             error
         }
         What::Rest(pick) => {
-            let mut packet = earlier(*pick)?.packet.clone();
+            let mut packet = earlier(pick)?.packet.clone();
             if packet.is_six() && packet.part == Part::Whole {
                 packet.extensions = extended(0, Part::Later);
             }
@@ -250,14 +277,13 @@ fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Pac
             packet
         }
         What::Solicit(to) => {
-            let from = plugged[send.from.of(plugged.len())];
             let target = match to {
                 None => ROUTER_LINK_LOCAL.into(),
-                Some(to) => resolve_to(world, from, *to, Some(true))?,
+                Some(to) => resolve_to(world, sender, to, Some(true))?,
             };
             let IpAddr::V6(target) = target else { return None };
-            let source = world.usable(from).into_iter().find(IpAddr::is_ipv6)?;
-            packet_from(world, from, source, to_solicit(target).into(), Body::Solicit(target))?
+            let source = world.usable(sender).into_iter().find(IpAddr::is_ipv6)?;
+            packet_from(world, sender, source, to_solicit(target).into(), Body::Solicit(target))?
         }
     };
     match send.twist {
@@ -265,7 +291,10 @@ fn resolve(world: &World, sent: &[Sent], send: &Send, number: u16) -> Option<Pac
         Twist::Mac => packet.source_mac[5] ^= 1,
         Twist::Vlan => packet.vlan = Some(4000),
         Twist::Source(to) => {
-            let from = world.model.sender(packet.port, packet.vlan)?;
+            let from = match packet.port {
+                OUTSIDE => world.model.gateways[0],
+                port => world.model.sender(port, packet.vlan)?,
+            };
             packet.source = resolve_to(world, from, to, Some(packet.is_six()))?;
         }
     }
@@ -293,10 +322,20 @@ fn resolve_to(world: &World, from: Id, to: To, six: Option<bool>) -> Option<IpAd
     let fits = |address: &IpAddr| six.is_none_or(|six| six == address.is_ipv6());
     match to {
         To::Address(address) => Some(address).filter(fits),
+        To::Public(which) => {
+            let mut publics: Vec<IpAddr> = world.model.publics.keys().copied().collect();
+            // Rarely one that stands for nobody, perhaps.
+            if publics.is_empty() || which.0 % 8 == 7 {
+                publics = world.elastics.iter().map(|elastic| elastic.public).collect();
+            }
+            Some(publics[which.of(publics.len())]).filter(fits)
+        }
         To::Interface(interface, address) => {
             let interfaces = &world.model.interfaces;
-            let near =
-                |id: &Id| interface.0 % 8 == 7 || interfaces[*id].vpc == interfaces[from].vpc;
+            let near = |id: &Id| {
+                let other = &interfaces[*id];
+                !other.gateway && (interface.0 % 8 == 7 || other.vpc == interfaces[from].vpc)
+            };
             let ids: Vec<Id> = (0..interfaces.len()).filter(near).collect();
             let mut addresses = world.usable(ids[interface.of(ids.len())]);
             addresses.retain(fits);

@@ -24,7 +24,7 @@ impl World {
     /// Gives an interface something of its subnet's block, which another one may lose; or takes it.
     pub fn toggle_six(&mut self, id: Id, six: Six) {
         let interface = &self.model.interfaces[id];
-        if !interface.exists {
+        if !interface.exists || interface.gateway {
             return;
         }
         let fixed = id < self.ports.len();

@@ -8,10 +8,11 @@ use hedgerow_core::prefix::IpPrefix;
 use hedgerow_core::sg::{Direction, GroupId, RuleId, Traffic};
 
 use super::addresses::{
-    BLOCK, FIRST_SECONDARY, FIXED, FIXED_SUBNET, HOSTS, block_v6, everywhere, is_six, nth, one_of,
-    subnet_blocks,
+    BLOCK, FIRST_SECONDARY, FIXED, FIXED_SUBNET, HOSTS, STRANGERS, block_v6, everywhere, is_six,
+    nth, one_of, stranger, subnet_blocks,
 };
 use super::cloud::{Cloud, ZONE, mac, texts};
+use super::elastic::Elastic;
 use super::generate::{self, Net, Topology};
 use super::model::{Goal, Id, Interface, Model, Place, Rule, RulePeer, Subnet};
 use super::six::field_of;
@@ -33,6 +34,7 @@ pub struct World {
     pub associations: BTreeMap<usize, String>,
     /// By subnet: its association with a network ACL.
     pub acl_associations: BTreeMap<usize, String>,
+    pub elastics: Vec<Elastic>,
     pub next_vlan: u16,
     /// How many topologies there were.
     pub runs: u16,
@@ -55,6 +57,8 @@ pub struct Port {
 
 pub struct Vpc {
     pub id: String,
+    /// Its internet gateway.
+    pub gateway: String,
     /// The default one first.
     pub groups: Vec<GroupId>,
     /// Positions in the model, the main one and the default one first.
@@ -92,6 +96,7 @@ impl World {
             lists: Vec::new(),
             associations: BTreeMap::new(),
             acl_associations,
+            elastics: Vec::new(),
             next_vlan: 1,
             runs: 0,
             tenures: 0,
@@ -100,6 +105,7 @@ impl World {
             world.make_instance(vpc);
         }
         assert_eq!(world.model.interfaces.len(), FIXED);
+        world.make_gateways();
         world.settled = world.model.clone();
         world.cloud.settle();
         world
@@ -152,13 +158,17 @@ impl World {
             check: true,
             place,
             exists: true,
+            gateway: false,
         };
         self.model.interfaces.push(interface);
         self.model.interfaces.len() - 1
     }
 
-    /// The addresses of an interface that packets may have.
+    /// The addresses of an interface that packets may have; those of strangers behind a gateway.
     pub fn usable(&self, id: Id) -> Vec<IpAddr> {
+        if self.model.interfaces[id].gateway {
+            return (0..STRANGERS.len()).map(|which| stranger(which, None)).collect();
+        }
         let addresses = self.model.interfaces[id].addresses.iter().map(|(held, _)| one_of(*held));
         addresses.skip(usize::from(id < self.ports.len())).collect()
     }
@@ -199,6 +209,9 @@ impl World {
             for six in &fixed.sixes {
                 self.toggle_six(id, *six);
             }
+        }
+        for (which, (interface, address)) in topology.elastics.iter().enumerate() {
+            self.associate(which, interface.of(self.model.interfaces.len()), *address);
         }
         // Their targets are there now.
         for (vpc, net) in topology.nets.iter().enumerate() {
@@ -347,9 +360,15 @@ impl World {
     }
 
     fn clear_interfaces(&mut self) {
+        for which in 0..self.elastics.len() {
+            self.disassociate(which);
+        }
         for id in 0..self.model.interfaces.len() {
             if id >= self.settled.interfaces.len() {
                 self.delete_interface(id);
+                continue;
+            }
+            if self.model.interfaces[id].gateway {
                 continue;
             }
             self.set_groups(id, &[]);
@@ -414,7 +433,7 @@ fn know_vpc(cloud: &mut Cloud, model: &mut Model, vpc: usize, id: &str) -> Vpc {
     let subnet = make_subnet(cloud, id, blocks);
     model.subnets.push(Subnet { id: subnet, vpc, blocks, table: vpc, acl: vpc });
     let [tables, acls, subnets] = [vpc; 3].map(|position| vec![position]);
-    Vpc { id: id.to_owned(), groups: vec![group], tables, acls, subnets }
+    Vpc { id: id.to_owned(), gateway: String::new(), groups: vec![group], tables, acls, subnets }
 }
 
 /// The rules that a new group has: everything may leave, and members of a default group may come.
