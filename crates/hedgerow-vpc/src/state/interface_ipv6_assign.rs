@@ -67,12 +67,11 @@ pub(crate) fn assign(
         return Err(too_many_addresses());
     }
 
-    // All is taken on a copy, which replaces the subnet's once nothing can fail any more.
+    // On a copy first: it can fail half-way.
     let (id, subnet_id) = (interface.id.clone(), subnet.id.clone());
-    let mut ipv6 = subnet.ipv6.clone();
-    let (addresses, prefixes) = reserve(ipv6.as_mut(), &id, &new)?;
+    reserve(subnet.ipv6.clone().as_mut(), &id, &new)?;
     let subnet = cx.region.subnets.get_mut(&subnet_id).expect("it has the interface");
-    subnet.ipv6 = ipv6;
+    let (addresses, prefixes) = reserve(subnet.ipv6.as_mut(), &id, &new)?;
     let interface = cx.region.interfaces.get_mut(&id).expect("found above");
     interface.ipv6.extend(&addresses);
     interface.ipv6_prefixes.extend(&prefixes);

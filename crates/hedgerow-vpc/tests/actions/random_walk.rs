@@ -6,6 +6,8 @@ use hedgerow_vpc::state::time::Timestamp;
 use hedgerow_vpc::state::{Quotas, State};
 use proptest::prelude::*;
 
+use crate::model::refusals;
+
 /// Parameters and what stands for a known id: `@eni` is one of the interfaces seen so far.
 const PARAMETERS: &[&str] = &[
     "VpcId=@vpc",
@@ -240,6 +242,7 @@ impl Walk {
             Ok(xml) => self.ids.extend(ids(&xml)),
             Err(error) => {
                 assert_ne!(error.code, "InternalError", "{body}: {error}");
+                refusals::check(&outcome.action, error.code, &body);
                 let opened = before.region("us-west-2").is_some();
                 assert!(!opened || before == self.state, "{body}: {error}, and the state changed");
             }

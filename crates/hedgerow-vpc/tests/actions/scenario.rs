@@ -10,6 +10,8 @@ use hedgerow_vpc::effect::{Effect, InterfaceView};
 use hedgerow_vpc::state::time::Timestamp;
 use hedgerow_vpc::state::{Quotas, State};
 
+use crate::model::refusals;
+
 pub const REGION: &str = "us-west-2";
 
 #[derive(Clone)]
@@ -66,7 +68,17 @@ impl Scenario {
             .name("eth0", "networkInterfaceId")
     }
 
+    /// Sends the request. If it is refused, that is looked up in the table of refusals.
     fn send(&mut self, request: &str) -> Outcome {
+        let outcome = self.try_send(request);
+        if let Err(error) = &outcome.result {
+            refusals::check(&outcome.action, error.code, request);
+        }
+        outcome
+    }
+
+    /// Sends the request.
+    pub fn try_send(&mut self, request: &str) -> Outcome {
         let text = self.fill(request);
         assert!(!text.contains('{'), "no name for a part of: {text}");
         let mut parts = text.split_whitespace();
@@ -104,15 +116,42 @@ impl Scenario {
 
     /// The text with names for what they stand for.
     pub fn fill(&self, text: &str) -> String {
-        self.names.iter().fold(text.to_owned(), |text, (name, value)| {
-            text.replace(&format!("{{{name}}}"), value)
-        })
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            filled.push_str(before);
+            match after
+                .split_once('}')
+                .and_then(|(name, after)| Some((self.names.get(name)?, after)))
+            {
+                Some((value, after)) => {
+                    filled.push_str(value);
+                    rest = after;
+                }
+                None => {
+                    filled.push('{');
+                    rest = after;
+                }
+            }
+        }
+        filled + rest
     }
 
     /// The error code that the request would get; empty where it would succeed.
     pub fn code_of(&self, request: &str) -> String {
         let refused = self.clone().send(request).result.err();
         refused.map_or(String::new(), |error| error.code.to_owned())
+    }
+
+    /// The names of ids.
+    pub fn ids(&self) -> Vec<String> {
+        let id = |text: &str| {
+            text.rsplit_once('-').is_some_and(|(_, hex)| {
+                hex.len() == 17 && hex.bytes().all(|b| b.is_ascii_hexdigit())
+            })
+        };
+        let ids = self.names.iter().filter(|(_, text)| id(text));
+        ids.map(|(name, _)| format!("{{{name}}}")).collect()
     }
 
     /// Whether the records are the same.
@@ -139,21 +178,14 @@ impl Scenario {
     /// The request is refused with exactly this message.
     pub fn says(mut self, message: &str, request: &str) -> Self {
         let error = self.send(request).result.expect_err(request);
-        let mut want = message.to_owned();
-        for (name, value) in &self.names {
-            want = want.replace(&format!("{{{name}}}"), value);
-        }
-        assert_eq!(error.message, want, "{request}");
+        assert_eq!(error.message, self.fill(message), "{request}");
         self
     }
 
     /// The request succeeds; every `<element>` of its answer in order, joined by spaces, is `want`.
     pub fn shows(self, request: &str, element: &str, want: &str) -> Self {
         let scenario = self.ok(request);
-        let mut expected = want.to_owned();
-        for (name, value) in &scenario.names {
-            expected = expected.replace(&format!("{{{name}}}"), value);
-        }
+        let expected = scenario.fill(want);
         let mut want: Vec<&str> = expected.split_whitespace().collect();
         let mut got = texts(&scenario.body, element);
         want.sort_unstable();

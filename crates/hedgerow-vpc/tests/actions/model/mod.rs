@@ -7,6 +7,7 @@
 //! | `differences.txt` | the members and filters that are not honoured on purpose, with the reason |
 //! | [`world`] | a region where everything exists in pairs that are unlike each other |
 //! | [`happy`] | one request per action that succeeds in the world |
+//! | [`refusals`] | of every action each code that it is refused with, and a request that provokes it |
 //! | [`selects`] | per describing action, a value of each filter that one of a pair has |
 //!
 //! The tests here fail when an action honours less than EC2 documents and nobody said why. To add an
@@ -25,6 +26,7 @@ mod coverage;
 mod happy;
 mod instances;
 mod pages;
+pub mod refusals;
 mod selects;
 mod selects_network;
 mod world;

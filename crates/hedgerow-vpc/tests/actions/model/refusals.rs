@@ -1,0 +1,193 @@
+//! Refusals: of every action each error code that it can answer with, and a request that provokes it.
+//!
+//! `refusals.txt` is the table. It is held from both sides:
+//!
+//! - every line's request is refused with its code, and nothing changes;
+//! - no test meets a pair of action and code that is not in it: the scenarios of all tests here and
+//!   the random walk look each refusal up ([`check`]), and so do the happy requests with one part
+//!   left out, changed or added, which are tried here one by one.
+//!
+//! What holds for every action alike has no lines: [`FOR_ALL`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use hedgerow_vpc::state::Quotas;
+
+use super::coverage::{happies, ready};
+use super::{Facts, facts, world};
+use crate::scenario::Scenario;
+
+/// Codes that every action answers with, for reasons that have nothing to do with it; tests go through
+/// all actions with them.
+const FOR_ALL: &[&str] = &["DryRunOperation", "IdempotentParameterMismatch", "UnknownParameter"];
+
+/// A line of the table.
+struct Refusal {
+    action: &'static str,
+    code: &'static str,
+    /// `quota NAME=NUMBER`, `later SECONDS`, or a request; before a request of which a later one needs
+    /// something, `NAME=ELEMENT`.
+    steps: Vec<&'static str>,
+}
+
+fn table() -> Vec<Refusal> {
+    let lines = include_str!("refusals.txt").lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let refusal = |line: &'static str| {
+        let (code, steps) = line.split_once(' ').expect("a code and steps");
+        let steps: Vec<&str> = steps.split(';').map(str::trim).collect();
+        let last = steps.last().expect("a request");
+        Refusal { action: last.split(' ').next().expect("an action"), code, steps }
+    };
+    lines.map(refusal).collect()
+}
+
+fn pairs() -> &'static BTreeSet<(&'static str, &'static str)> {
+    static PAIRS: OnceLock<BTreeSet<(&str, &str)>> = OnceLock::new();
+    PAIRS.get_or_init(|| table().into_iter().map(|line| (line.action, line.code)).collect())
+}
+
+/// The codes of the table, and those that hold for every action.
+pub fn codes() -> BTreeSet<&'static str> {
+    pairs().iter().map(|(_, code)| *code).chain(FOR_ALL.iter().copied()).collect()
+}
+
+/// Whether the table says that the action answers with the code.
+fn is_known(action: &str, code: &str) -> bool {
+    FOR_ALL.contains(&code) || pairs().contains(&(action, code))
+}
+
+/// Fails where an action of EC2 is refused with a code that is not in the table.
+pub fn check(action: &str, code: &str, request: &str) {
+    static ACTIONS: OnceLock<BTreeMap<&str, Facts>> = OnceLock::new();
+    let built = ACTIONS.get_or_init(facts).contains_key(action);
+    assert!(!built || is_known(action, code), "not in refusals.txt: {code} {request}");
+}
+
+fn carried_out(scenario: Scenario, step: &str) -> Scenario {
+    let (first, rest) = step.split_once(' ').unwrap_or((step, ""));
+    match first.split_once('=') {
+        Some((name, element)) => scenario.make(name, element, rest),
+        None if first == "later" => scenario.later(rest.parse().expect("seconds")),
+        None if first == "quota" => {
+            let mut quotas = Quotas::default();
+            quotas.set(rest).expect("a quota");
+            scenario.quotas(quotas)
+        }
+        None => scenario.ok(step),
+    }
+}
+
+#[test]
+fn every_line_of_the_table_is_refused_as_it_says() {
+    let mut others = Vec::new();
+    for Refusal { code, steps, .. } in table() {
+        let (last, before) = steps.split_last().expect("a request");
+        let ready = before.iter().fold(world::world(), |s, step| carried_out(s, step));
+        let mut after = ready.clone();
+        let got = after.try_send(last).result.err().map(|error| error.code);
+        if got != Some(code) || !after.same_records(&ready) {
+            others.push(format!("{code} {}\n  got {got:?}", steps.join("; ")));
+        }
+    }
+    assert!(others.is_empty(), "{}", others.join("\n"));
+}
+
+#[test]
+fn the_table_is_in_order() {
+    let lines: Vec<(&str, &str)> = table().iter().map(|line| (line.action, line.code)).collect();
+    assert!(lines.is_sorted(), "by action and code");
+    let known = facts();
+    let other: Vec<_> = lines.iter().filter(|(action, _)| !known.contains_key(action)).collect();
+    assert!(other.is_empty(), "no actions of EC2 that are built: {other:?}");
+}
+
+#[test]
+fn no_action_knows_what_ec2_does_not() {
+    for happy in happies().values() {
+        let (scenario, request) = ready(happy);
+        scenario.fails("UnknownParameter", &format!("{request} Nonsense=1"));
+    }
+}
+
+/// What parameters are changed to, besides the ids of the world.
+const VALUES: &[&str] = &[
+    "vpc-0123456789abcdef0",
+    "subnet-0123456789abcdef0",
+    "sg-0123456789abcdef0",
+    "eni-0123456789abcdef0",
+    "i-0123456789abcdef0",
+    "rtb-0123456789abcdef0",
+    "acl-0123456789abcdef0",
+    "igw-0123456789abcdef0",
+    "nat-0123456789abcdef0",
+    "eipalloc-0123456789abcdef0",
+    "pl-0123456789abcdef0",
+    "10.0.0.0/8",
+    "10.0.1.0/28",
+    "0.0.0.0/0",
+    "10.0.1.9",
+    "10.0.1.4",
+    "3fff:23:0:100::/64",
+    "3fff:23:0:100::9",
+    "2001:db8::/32",
+    "::/0",
+    "65536",
+    "99999999999",
+    "2",
+    "1",
+    "0",
+    "-1",
+    "true",
+    "x",
+    "",
+];
+
+/// The request with one part left out, changed, or added.
+fn mutations(request: &str, facts: &Facts, values: &[String]) -> Vec<String> {
+    let parts: Vec<&str> = request.split_whitespace().collect();
+    let mut all = Vec::new();
+    for at in 1..parts.len() {
+        let with = |part: &str| {
+            let mut changed = parts.clone();
+            changed[at] = part;
+            changed.join(" ").trim_end().to_owned()
+        };
+        let (name, _) = parts[at].split_once('=').expect("Name=value");
+        all.push(with("").replace("  ", " "));
+        all.extend(values.iter().map(|value| with(&format!("{name}={value}"))));
+    }
+    let given = |member: &str| parts.iter().any(|part| part.starts_with(&format!("{member}=")));
+    let more = facts.members.iter().filter(|m| !given(m) && **m != "DryRun");
+    all.extend(more.flat_map(|m| values.iter().map(move |v| format!("{request} {m}={v}"))));
+    all
+}
+
+#[test]
+fn happy_requests_with_one_part_changed_are_refused_as_the_table_says() {
+    let ids = world::world().ids();
+    let values: Vec<String> =
+        ids.into_iter().chain(VALUES.iter().map(|v| (*v).to_owned())).collect();
+    let happies = happies();
+    let mut missing: BTreeMap<(&str, &str), String> = BTreeMap::new();
+    for (action, facts) in facts() {
+        let happy = &happies[action];
+        let (scenario, request) = ready(happy);
+        let before = happy.requests.split_last().expect("a request").1;
+        let mut tried = scenario.clone();
+        for mutation in mutations(request, &facts, &values) {
+            let Err(error) = tried.try_send(&mutation).result else {
+                tried = scenario.clone();
+                continue;
+            };
+            if !is_known(action, error.code) {
+                let steps: Vec<&str> = before.iter().copied().chain([mutation.as_str()]).collect();
+                missing.entry((action, error.code)).or_insert_with(|| steps.join("; "));
+            }
+        }
+    }
+    let lines: Vec<String> =
+        missing.iter().map(|((_, code), steps)| format!("{code} {steps}")).collect();
+    assert!(lines.is_empty(), "not in refusals.txt:\n{}", lines.join("\n"));
+}
