@@ -185,7 +185,13 @@ impl Fabric {
         program.try_into().map_err(FabricError::Program)
     }
 
-    /// What the program reports, once.
+    /// Whether accepted new flows are reported, too; at first they are not, as each costs about as
+    /// much as a gate.
+    pub fn tell_accepted(&self, wanted: bool) {
+        self.maps.told.store(0, wanted.into());
+    }
+
+    /// What the program reports, once: drops, and what [`Fabric::tell_accepted`] says.
     pub fn take_events(&mut self) -> Result<Events, FabricError> {
         let map = self.ebpf.take_map("events").ok_or(FabricError::NoMap("events"))?;
         RingBuf::try_from(map).map(Events).map_err(|source| FabricError::Map {

@@ -182,6 +182,8 @@ static __always_inline __u32 hr_judge_new(struct __sk_buff *skb, struct hr_passa
 		return HR_INGRESS_GROUPS;
 	if (tracked && !hr_flow_start(x, six, from, to))
 		return HR_FLOW_TABLE_FULL;
+	if (!hr_tells())
+		return HR_ALLOWED;
 	if (six)
 		hr_report_v6(x, HR_ALLOWED, skb->len);
 	else

@@ -342,6 +342,15 @@ struct {
 	__type(value, __u64);
 } verdicts SEC(".maps");
 
+/* Whether anybody wants to know of accepted new flows: 0 or 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} told SEC(".maps");
+
 /* Events the ring buffer had no room for. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -51,6 +51,14 @@ static __always_inline void hr_count(__u32 reason)
 		*packets += 1;
 }
 
+static __always_inline int hr_tells(void)
+{
+	__u32 zero = 0;
+	const __u32 *wanted = bpf_map_lookup_elem(&told, &zero);
+
+	return wanted && *(volatile const __u32 *)wanted;
+}
+
 static __always_inline int hr_report_lost(void)
 {
 	__u32 zero = 0;

@@ -29,6 +29,7 @@ fn best(bench: &mut Bench, program: &str, mark: u32, rounds: usize) -> u128 {
 fn with_rules(rules: u16) -> Bench {
     let fabric = Fabric::load_object(BENCH, &["spread", "nothing"]).expect("load (root?)");
     let mut bench = Bench::of(fabric);
+    bench.fabric.tell_accepted(false);
     let other = |n: u16| Traffic::Tcp { from: n * 16, to: n * 16 + 7 };
     let mut traffic: Vec<Traffic> = (1..rules).map(other).collect();
     traffic.push(Traffic::Udp { from: 9, to: 16 });
@@ -60,6 +61,10 @@ fn cost_of_a_packet() {
         let ns = best(&mut with_rules(rules), "spread", NEW_FLOWS, 9);
         print(&format!("new flow, {rules} rules"), ns, floor, Some(500));
     }
+    let mut told = with_rules(10);
+    told.fabric.tell_accepted(true);
+    let ns = best(&mut told, "spread", NEW_FLOWS, 9);
+    print("new flow, 10 rules, told to a log", ns, floor, None);
 }
 
 #[test]

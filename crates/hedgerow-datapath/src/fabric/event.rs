@@ -1,4 +1,4 @@
-//! What the fabric reports: drops, and accepted new flows.
+//! What the fabric reports: drops, and accepted new flows where somebody wants to know.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, RawFd};

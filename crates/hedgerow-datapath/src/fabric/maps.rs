@@ -243,6 +243,8 @@ pub struct Maps {
     pub routes: PrefixTable<RouteKey>,
     /// One word.
     pub generation: SharedWords,
+    /// One word.
+    pub told: SharedWords,
     /// Compiled sets by slot.
     pub sets: Row<SetRecord>,
     /// First level of ports.
@@ -285,6 +287,7 @@ impl Maps {
                 RouteKey { version, destination }
             })?,
             generation: shared(ebpf, "generation", 1)?,
+            told: shared(ebpf, "told", 1)?,
             sets: Row::open(ebpf, "sets")?,
             port_tables: Row::open(ebpf, "port_tables")?,
             port_blocks: Row::open(ebpf, "port_blocks")?,

@@ -53,6 +53,7 @@ impl Bench {
 
     pub(super) fn of(mut fabric: Fabric) -> Self {
         let events = fabric.take_events().expect("events");
+        fabric.tell_accepted(true);
         let mut bench = Self { fabric, events };
         let echo = Traffic::Icmp { kind: Some(8), code: None };
         bench.group("sg-client", Direction::Egress, &[Traffic::All]);

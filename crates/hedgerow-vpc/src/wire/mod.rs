@@ -118,6 +118,8 @@ enum Command {
     ListenTcp(u32, SocketAddr, oneshot::Sender<Result<TcpListener, WireError>>),
     BindUdp(u32, SocketAddr, oneshot::Sender<Result<UdpSocket, WireError>>),
     Rehearse(Option<InterfaceKey>, Vec<u8>, oneshot::Sender<Result<Rehearsal, WireError>>),
+    /// Somebody reads flow records.
+    Listen,
     FlushRecords(oneshot::Sender<Result<(), WireError>>),
     GoLive(oneshot::Sender<Result<(), WireError>>),
     Stop,
@@ -205,8 +207,13 @@ impl Wire {
     /// Verdicts from now on: one record per dropped packet (equal drops within a second are one
     /// record with a packet count, sent at the end of that second), and for each accepted new flow
     /// one at the sender's interface and one at the receiver's.
+    ///
+    /// Accepted flows are told from the first call on.
     pub fn flow_records(&self) -> broadcast::Receiver<FlowRecord> {
-        self.records.subscribe()
+        let records = self.records.subscribe();
+        // Without a worker nothing is accepted.
+        let _stopped = self.commands.send(Command::Listen);
+        records
     }
 
     /// Everything that the records name was applied: what an earlier process left is now judged by

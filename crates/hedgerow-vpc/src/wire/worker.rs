@@ -103,6 +103,8 @@ struct Worker {
     events: AsyncFd<Events>,
     log: Log,
     records: broadcast::Sender<FlowRecord>,
+    /// Whether anybody ever wanted the records.
+    listened: bool,
 }
 
 /// What the worker woke up for.
@@ -124,7 +126,14 @@ impl Worker {
             object: "events".to_owned(),
             source: error.into(),
         })?;
-        Ok(Self { machine, kept: pins.is_some(), events, log: Log::default(), records })
+        Ok(Self {
+            machine,
+            kept: pins.is_some(),
+            events,
+            log: Log::default(),
+            records,
+            listened: false,
+        })
     }
 
     async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
@@ -191,6 +200,10 @@ impl Worker {
                 drop(reply.send(self.machine.in_services(vpc, "bind (UDP)", bind)));
             }
             Command::Rehearse(port, frame, reply) => drop(reply.send(self.rehearse(port, &frame))),
+            Command::Listen => {
+                self.listened = true;
+                self.machine.fabric.tell_accepted(true);
+            }
             Command::FlushRecords(reply) => {
                 self.send(Log::flush_all);
                 drop(reply.send(Ok(())));
@@ -229,7 +242,10 @@ impl Worker {
         port: Option<InterfaceKey>,
         frame: &[u8],
     ) -> Result<Rehearsal, WireError> {
-        let leaves = self.machine.rehearse(port, frame)?;
+        self.machine.fabric.tell_accepted(true);
+        let leaves = self.machine.rehearse(port, frame);
+        self.machine.fabric.tell_accepted(self.listened);
+        let leaves = leaves?;
         let mut records = Vec::new();
         for (event, at) in self.drain() {
             for &direction in Log::gates(&event) {
