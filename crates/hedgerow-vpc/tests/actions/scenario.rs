@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_vpc::api::{Outcome, answer};
+use hedgerow_vpc::api::envelope::Api;
+use hedgerow_vpc::api::{Outcome, answer, find};
 use hedgerow_vpc::effect::{Effect, InterfaceView};
 use hedgerow_vpc::state::time::Timestamp;
 use hedgerow_vpc::state::{Quotas, State};
@@ -79,10 +80,12 @@ impl Scenario {
 
     /// Sends the request.
     pub fn try_send(&mut self, request: &str) -> Outcome {
-        let text = self.fill(request);
-        assert!(!text.contains('{'), "no name for a part of: {text}");
+        let (text, unknown) = self.fill_known(request);
+        assert_eq!(unknown, None, "no name for a part of: {request}");
         let mut parts = text.split_whitespace();
-        let mut body = format!("Action={}&Version=2016-11-15", parts.next().expect("an action"));
+        let action = parts.next().expect("an action");
+        let api = find(action).map_or(Api::Ec2, |action| action.api);
+        let mut body = format!("Action={action}&Version={}", api.version());
         for part in parts {
             let (name, value) = part.split_once('=').expect("Name=value");
             body.push('&');
@@ -114,27 +117,48 @@ impl Scenario {
         self
     }
 
+    /// `{name}` is this text.
+    pub fn called(mut self, name: &str, text: &str) -> Self {
+        self.names.insert(name.to_owned(), text.to_owned());
+        self
+    }
+
+    /// `{name}` is what the last answer, a JSON document, has first for the key.
+    pub fn json(self, name: &str, key: &str) -> Self {
+        let rest = self.body.split_once(&format!("\"{key}\":\"")).map(|(_, rest)| rest);
+        let text = rest.and_then(|rest| rest.split('"').next()).unwrap_or_else(|| {
+            panic!("no {key} in {}", self.body);
+        });
+        let text = text.to_owned();
+        self.called(name, &text)
+    }
+
     /// The text with names for what they stand for.
     pub fn fill(&self, text: &str) -> String {
-        let mut filled = String::with_capacity(text.len());
+        self.fill_known(text).0
+    }
+
+    /// The text with names for what they stand for, and the part from the first that stands for
+    /// nothing.
+    fn fill_known<'t>(&self, text: &'t str) -> (String, Option<&'t str>) {
+        let (mut filled, mut unknown) = (String::with_capacity(text.len()), None);
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
             filled.push_str(before);
-            match after
-                .split_once('}')
-                .and_then(|(name, after)| Some((self.names.get(name)?, after)))
-            {
+            let name = after.split_once('}');
+            match name.and_then(|(name, after)| Some((self.names.get(name)?, after))) {
                 Some((value, after)) => {
                     filled.push_str(value);
                     rest = after;
                 }
                 None => {
                     filled.push('{');
+                    unknown.get_or_insert(after);
                     rest = after;
                 }
             }
         }
-        filled + rest
+        (filled + rest, unknown)
     }
 
     /// The error code that the request would get; empty where it would succeed.

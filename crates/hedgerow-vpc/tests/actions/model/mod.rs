@@ -8,6 +8,7 @@
 //! | [`world`] | a region where everything exists in pairs that are unlike each other |
 //! | [`happy`] | one request per action that succeeds in the world |
 //! | [`refusals`] | of every action each code that it is refused with, and a request that provokes it |
+//! | [`slices`] | the world and the happy requests of RDS, EKS and STS |
 //! | [`selects`] | per describing action, a value of each filter that one of a pair has |
 //!
 //! The tests here fail when an action honours less than EC2 documents and nobody said why. To add an
@@ -29,6 +30,7 @@ mod pages;
 pub mod refusals;
 mod selects;
 mod selects_network;
+mod slices;
 mod world;
 
 use std::collections::BTreeMap;
