@@ -81,16 +81,15 @@ static __always_inline void hr_shortcut_account(struct __sk_buff *skb, const str
 
 /* Forwards a packet of a known flow whose like went the whole way before; HR_LONG_WAY: this one must. */
 static __always_inline int hr_shortcut(struct __sk_buff *skb, const struct hr_packet *p,
-				       const struct hr_named *name, __u32 generation, __u32 now,
-				       int is_v6)
+				       const struct hr_named *name, struct hr_flow *flow,
+				       __u32 generation, __u32 now)
 {
 	const struct hr_interface *from, *to;
 	const struct hr_flow *seen = &name->seen;
-	struct hr_flow *flow = hr_flow_entry(name->hash, name->way, is_v6);
 	__u32 side = name->side & 1, slot;
 	__u64 path = seen->path;
 
-	if (!flow || path >> 34 != generation || !(path >> 32 & (1 << side)) ||
+	if (path >> 34 != generation || !(path >> 32 & (1 << side)) ||
 	    !hr_flow_has(seen, p, side, now))
 		return HR_LONG_WAY;
 	slot = (side ? path >> 16 : path) & 0xffff;
@@ -353,6 +352,7 @@ static __always_inline int hr_shorten(struct __sk_buff *skb, struct hr_six *six)
 	__u32 zero = 0, now;
 	struct hr_passage *x = bpf_map_lookup_elem(&passage, &zero);
 	const __u32 *generated = bpf_map_lookup_elem(&generation, &zero);
+	struct hr_flow *entry = 0;
 	struct hr_named flow;
 	struct hr_packet p = {};
 	struct hr_port port;
@@ -370,9 +370,9 @@ static __always_inline int hr_shorten(struct __sk_buff *skb, struct hr_six *six)
 		return HR_LONG_WAY;
 	hr_name(&flow, &p, six, HR_OWNER | port.vpc, HR_OWNER | port.vpc);
 	now = hr_flow_now();
-	flow.way = hr_flow_find_fast(&flow.key, six ? &six->key : 0, flow.hash, &flow.seen);
-	if (flow.way < HR_FLOW_WAYS) {
-		action = hr_shortcut(skb, &p, &flow, x->generation, now, !!six);
+	flow.way = hr_flow_find_fast(&flow.key, six ? &six->key : 0, flow.hash, &flow.seen, &entry);
+	if (flow.way < HR_FLOW_WAYS && entry) {
+		action = hr_shortcut(skb, &p, &flow, entry, x->generation, now);
 		if (action != HR_LONG_WAY) {
 			hr_count(HR_ALLOWED);
 			return action;

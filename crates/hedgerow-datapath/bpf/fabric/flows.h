@@ -1,7 +1,7 @@
 /* The table of tracked flows. A flow's hash leads to a set of 32 entries and to the one of them that it
- * likes best. The head of a set has a byte of the hash for every entry (its tag; 0: free), so that
- * most look-ups read two cache lines of one page, the head and the flow's own, both at once; one that
- * finds nothing reads the head only. See docs/adr/0014-flow-table.md.
+ * likes best, which is a cache line: most look-ups read nothing else. The head of a set, another line of
+ * the same page, has a byte of the hash for every entry (its tag; 0: free), which tells where else a
+ * flow may be, or that it is not there. See docs/adr/0014-flow-table.md.
  *
  * A new flow takes the entry that it likes best, or another that is free. In a set without any, what
  * has expired is swept; if nothing has, the entry that was used least recently goes.
@@ -255,28 +255,27 @@ static __always_inline __u32 hr_flow_find(const struct hr_flow_key *key,
 	return six ? hr_flow_search_v6(six, hash, seen) : hr_flow_search_v4(key, hash, seen);
 }
 
-/* The same, where a flow most likely is in the entry that it likes best. If there is none it will most
- * likely be written there: *seen says a word of that entry's then, so that the line is on its way from
- * memory while the flow is judged. */
+/* The same, where a flow most likely is in the entry that it likes best: that is looked at before the
+ * head. If there is none, the line that will most likely be written is on its way from memory while
+ * the flow is judged. An entry that was swept is still found, having expired. The entry, for changes
+ * only, is left in *flow. */
 static __always_inline __u32 hr_flow_find_fast(const struct hr_flow_key *key,
 					       const struct hr_flow_key_v6 *six, __u64 hash,
-					       struct hr_flow *seen)
+					       struct hr_flow *seen, struct hr_flow **flow)
 {
 	struct hr_flow_set *set = hr_flow_set_of(hash, !!six);
-	const struct hr_flow_key *start = six ? &six->low : key;
-	__u32 best = hr_flow_best(hash);
-	__u8 tag = hr_flow_tag(hash);
-	const struct hr_flow *flow;
+	__u32 way = hr_flow_best(hash);
 
 	if (!set)
 		return HR_FLOW_WAYS;
-	flow = hr_flow_at(set, best, !!six);
-	if (hr_flow_tag_at(set, best) == tag && hr_flow_read(flow, start, !!six, seen))
-		return best;
-	if (hr_flow_anywhere(set, tag))
-		return hr_flow_find(key, six, hash, seen);
-	seen->version = *(volatile const __u32 *)&flow->version;
-	return HR_FLOW_WAYS;
+	*flow = hr_flow_at(set, way, !!six);
+	if (hr_flow_read(*flow, six ? &six->low : key, !!six, seen))
+		return way;
+	if (!hr_flow_anywhere(set, hr_flow_tag(hash)))
+		return HR_FLOW_WAYS;
+	way = hr_flow_find(key, six, hash, seen);
+	*flow = hr_flow_at(set, way, !!six);
+	return way;
 }
 
 /* The entry, for changes only: it may become another flow's at any time. */
