@@ -49,7 +49,7 @@ lint: tools
 	@scripts/cargo-deny
 	cargo fmt --all -- --check
 	$(CARGO_DENY) --log-level error --locked check licenses bans sources
-	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --locked --workspace --all-targets --features hedgerow-fuzz/libfuzzer -- -D warnings
 	@scripts/alone
 	cargo test --quiet --locked --workspace --test imports
 
