@@ -9,11 +9,11 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
 use super::{Forwarder, Reply, Transport};
-use crate::server::{Open, Place};
+use crate::server::{Open, Place, Seat, Seats};
 
 /// Questions of one VPC that wait for the other resolver at a time; more get SERVFAIL.
 const WAITING: usize = 256;
-/// TCP connections of one VPC at a time.
+/// TCP connections of one VPC at a time; for more, others must leave.
 const CONNECTIONS: usize = 512;
 /// TCP connections of one address at a time.
 const PER_INSTANCE: usize = 16;
@@ -89,10 +89,9 @@ async fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
 
 /// Answers connections for ever.
 pub(crate) async fn serve_tcp(listener: TcpListener, service: Service) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let seats = Seats::new(CONNECTIONS);
     let open = Open::default();
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await.expect("never closed");
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -102,24 +101,31 @@ pub(crate) async fn serve_tcp(listener: TcpListener, service: Service) {
             }
         };
         let Some(place) = Place::take(&open, client.ip(), PER_INSTANCE) else { continue };
-        let service = service.clone();
+        let (taken, service) = (seats.take().await, service.clone());
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, service).await {
+            let ended = tokio::select! {
+                ended = converse(stream, service, &taken.seat) => ended,
+                () = taken.seat.left() => Err(std::io::Error::other("others needed its seat")),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, %client, "connection ended");
             }
-            drop((place, slot));
+            drop((place, taken));
         });
     }
 }
 
 /// One question after the other, each behind its length (RFC 1035 §4.2.2).
-async fn converse(mut stream: TcpStream, service: Service) -> std::io::Result<()> {
+async fn converse(mut stream: TcpStream, service: Service, seat: &Seat) -> std::io::Result<()> {
     loop {
         let read = async {
             let mut request = vec![0; stream.read_u16().await?.into()];
             stream.read_exact(&mut request).await.map(|_| request)
         };
         let request = tokio::time::timeout(IDLE, read).await??;
+        if !seat.begin() {
+            return Ok(());
+        }
         let answer = match (service.decide)(&request, Transport::Tcp) {
             Reply::Silence => return Ok(()),
             Reply::Answer(answer) => answer,
@@ -130,5 +136,42 @@ async fn converse(mut stream: TcpStream, service: Service) -> std::io::Result<()
         let length = u16::try_from(answer.len()).map_err(std::io::Error::other)?;
         let message = [&length.to_be_bytes()[..], &answer].concat();
         tokio::time::timeout(IDLE, stream.write_all(&message)).await??;
+        seat.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpSocket;
+
+    /// A connection from the n-th loopback address, on which nothing but this was sent.
+    async fn connection(to: SocketAddr, from: usize, sent: &[u8]) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 1, from as u8], 0).into()).expect("bind");
+        let mut stream = socket.connect(to).await.expect("connect");
+        stream.write_all(sent).await.expect("send");
+        stream
+    }
+
+    #[tokio::test]
+    async fn more_connections_than_seats_keep_nobody_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let to = listener.local_addr().expect("an address");
+        let answer = |request: &[u8], _| Reply::Answer(request.to_vec());
+        tokio::spawn(serve_tcp(listener, Service::new(answer, None)));
+        let mut hanging = Vec::new();
+        for n in 0..CONNECTIONS {
+            hanging.push(connection(to, n / PER_INSTANCE, b"\0\x04do").await);
+        }
+        let asked = async {
+            let mut stream = connection(to, 255, b"\0\x02hi").await;
+            let mut answer = [0; 4];
+            stream.read_exact(&mut answer).await.map(|_| answer)
+        };
+        let answer = tokio::time::timeout(IDLE / 2, asked).await.expect("in time");
+        assert_eq!(&answer.expect("an answer"), b"\0\x02hi");
+        let ended = hanging[0].read(&mut [0]).await;
+        assert!(matches!(ended, Ok(0) | Err(_)), "the first had to leave");
     }
 }

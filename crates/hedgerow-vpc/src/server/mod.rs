@@ -50,6 +50,7 @@ use climate::{Call, Caller, Climate, Reply};
 pub use http::listen;
 pub(crate) use http::{Open, Place};
 use metrics::Metrics;
+pub(crate) use seats::{Seat, Seats};
 
 /// Where instances find the EC2 API inside their VPC.
 const API_IN_VPC: SocketAddr = address([169, 254, 169, 250], 4566);

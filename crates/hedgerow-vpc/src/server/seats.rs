@@ -35,7 +35,7 @@ type Rank = (bool, u64);
 type Waiting = Arc<Mutex<BTreeMap<Rank, Arc<Notify>>>>;
 
 /// A connection's seat.
-pub(super) struct Seat {
+pub(crate) struct Seat {
     /// None while its request is answered. Who is not among the waiting with it had to leave.
     rank: Mutex<Option<Rank>>,
     leave: Arc<Notify>,
@@ -45,7 +45,7 @@ pub(super) struct Seat {
 
 impl Seat {
     /// The request is whole. Whether it may be answered: somebody else may have the seat now.
-    fn begin(&self) -> bool {
+    pub fn begin(&self) -> bool {
         let mut rank = lock(&self.rank);
         let Some(waits) = *rank else { return true };
         let stays = lock(&self.waiting).remove(&waits).is_some();
@@ -56,7 +56,7 @@ impl Seat {
     }
 
     /// The answer is there.
-    fn finish(&self) {
+    pub fn finish(&self) {
         let mut rank = lock(&self.rank);
         if rank.is_none() {
             let waits = (true, self.moments.fetch_add(1, Ordering::Relaxed));
@@ -72,7 +72,7 @@ impl Seat {
 }
 
 /// All seats of a listener.
-pub(super) struct Seats {
+pub(crate) struct Seats {
     free: Arc<Semaphore>,
     waiting: Waiting,
     moments: Arc<AtomicU64>,
@@ -81,7 +81,7 @@ pub(super) struct Seats {
 }
 
 /// A seat that is given back when dropped.
-pub(super) struct Taken {
+pub(crate) struct Taken {
     pub seat: Arc<Seat>,
     _permit: OwnedSemaphorePermit,
 }
