@@ -39,7 +39,7 @@ enum Command {
         #[arg(long, default_value = "vpc", value_parser = name)]
         name: String,
     },
-    /// List the actions that are built.
+    /// List the actions that are built and that clients may ask: of EC2, EKS, RDS and STS.
     Actions,
 }
 
@@ -155,7 +155,8 @@ fn main() -> anyhow::Result<()> {
             rds::sweep(&name).with_context(|| format!("remove the databases that '{name}' left"))
         }
         Command::Actions => {
-            ACTIONS.iter().for_each(|action| println!("{}", action.name));
+            let built = ACTIONS.iter().filter(|action| !action.labs_own);
+            built.for_each(|action| println!("{}", action.name));
             Ok(())
         }
     }

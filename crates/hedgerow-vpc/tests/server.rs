@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use hedgerow_vpc::api::{ACTIONS, names_labs_own};
+
 /// The server, killed at the end whatever happens.
 struct Running(Child);
 
@@ -55,4 +57,16 @@ fn botocore_walks_from_a_vpc_to_an_instance() {
 #[test]
 fn botocore_builds_and_removes_a_network_as_terraform_does() {
     passes("flows.py");
+}
+
+#[test]
+fn it_lists_what_clients_can_ask() {
+    let program = Command::new(env!("CARGO_BIN_EXE_hedgerow-vpc")).arg("actions").output();
+    let listed = String::from_utf8(program.expect("run hedgerow-vpc").stdout).expect("text");
+    let listed: Vec<&str> = listed.lines().collect();
+    let built = ACTIONS.iter().filter(|action| !action.labs_own);
+    let built: Vec<&str> = built.map(|action| action.name).collect();
+    assert!(listed == built && listed.contains(&"DescribeVpcs"), "{listed:?}");
+    let hidden = |name: &&&str| names_labs_own(format!("Action={name}").as_bytes()).is_some();
+    assert_eq!(listed.iter().find(hidden), None, "no client can ask it");
 }
