@@ -70,6 +70,19 @@ const KINDS: &[(&str, &str)] = &[
     ("vpc", "vpc"),
 ];
 
+/// Prefixes of ids that have a condition key of their own, and the key.
+const ID_KEYS: &[(&str, &str)] = &[
+    ("acl", "ec2:NetworkAclID"),
+    ("eipalloc", "ec2:AllocationId"),
+    ("eni", "ec2:NetworkInterfaceID"),
+    ("i", "ec2:InstanceID"),
+    ("igw", "ec2:InternetGatewayID"),
+    ("rtb", "ec2:RouteTableID"),
+    ("sg", "ec2:SecurityGroupID"),
+    ("subnet", "ec2:SubnetID"),
+    ("vpc", "ec2:VpcID"),
+];
+
 /// The call in a body as policies see it, and which API it is of: the action and, where it tags what
 /// it makes, `ec2:CreateTags`. Empty for what is no call of a known action, and for
 /// GetCallerIdentity, which nobody can be denied (STS API Reference).
@@ -243,6 +256,9 @@ impl Call<'_> {
         let prefix = id.split_once('-')?.0;
         let (_, kind) = KINDS.iter().find(|(known, _)| *known == prefix)?;
         let mut facts = Facts::default();
+        if let Some((_, key)) = ID_KEYS.iter().find(|(known, _)| *known == prefix) {
+            facts.add(key, id);
+        }
         for (key, value) in self.region.and_then(|r| r.tags.get(id)).into_iter().flatten() {
             facts.add(&format!("aws:ResourceTag/{key}"), value);
             facts.add(&format!("ec2:ResourceTag/{key}"), value);
@@ -269,6 +285,10 @@ impl Call<'_> {
             add(&subnet.vpc, Some(id));
         } else if let Some(group) = region.groups.get(id) {
             add(&group.vpc, None);
+        } else if let Some(table) = region.route_tables.get(id) {
+            add(&table.vpc, None);
+        } else if let Some(acl) = region.network_acls.get(id) {
+            add(&acl.vpc, None);
         } else if let Some(instance) = region.instances.get(id) {
             add(&instance.vpc, Some(&instance.subnet));
             facts.add("ec2:InstanceType", instance.type_name.as_str());

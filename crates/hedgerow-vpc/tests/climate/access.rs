@@ -153,6 +153,37 @@ fn only_in_one_vpc() {
     vpc.fails(USER, "UnauthorizedOperation", elsewhere);
 }
 
+#[test]
+fn what_belongs_to_one_vpc_is_known_by_it_and_by_its_id() {
+    let mut vpc = bound(r#"{"Effect":"Deny","Action":"*","Resource":"*"}"#);
+    vpc.make(ADMIN, "vpc2", "vpcId", "CreateVpc CidrBlock=10.7.0.0/16");
+    for which in ["", "2"] {
+        let create = |what: &str| format!("{what} VpcId={{vpc{which}}}");
+        vpc.make(ADMIN, &format!("rtb{which}"), "routeTableId", &create("CreateRouteTable"));
+        vpc.make(ADMIN, &format!("acl{which}"), "networkAclId", &create("CreateNetworkAcl"));
+    }
+    let found = vpc.ok(ADMIN, "DescribeVpcs Filter.1.Name=cidr Filter.1.Value.1=10.7.*");
+    let id = found.text("vpcId").expect("a VPC").to_owned();
+    bind(
+        &vpc,
+        &format!(
+            r#"{{"Effect":"Allow","Action":["ec2:DeleteRouteTable","ec2:DeleteNetworkAcl"],
+                "Resource":"*","Condition":{{"ArnLike":{{"ec2:Vpc":"arn:aws:ec2:*:*:vpc/{id}"}}}}}},
+               {{"Effect":"Allow","Action":["ec2:ModifyVpcAttribute","ec2:CreateSubnet"],
+                "Resource":"*","Condition":{{"StringEqualsIfExists":{{"ec2:VpcID":"{id}"}}}}}}"#
+        ),
+    );
+    for request in [
+        "DeleteRouteTable RouteTableId={rtb@}",
+        "DeleteNetworkAcl NetworkAclId={acl@}",
+        "ModifyVpcAttribute VpcId={vpc@} EnableDnsSupport.Value=true",
+        "CreateSubnet VpcId={vpc@} CidrBlock=10.7.1.0/24",
+    ] {
+        vpc.fails(USER, "UnauthorizedOperation", &request.replace('@', ""));
+        vpc.ok(USER, &request.replace('@', "2"));
+    }
+}
+
 /// A cluster of EKS and the subnet group of a database.
 fn slices(vpc: &mut Vpc) {
     vpc.make(ADMIN, "other_zone", "subnetId", "CreateSubnet VpcId={vpc} CidrBlock=10.0.2.0/24");
