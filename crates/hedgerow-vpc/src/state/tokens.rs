@@ -83,6 +83,11 @@ impl Tokens {
         }
     }
 
+    /// Whether the action was asked with this token before.
+    pub fn knows(&self, action: &'static str, token: &str) -> bool {
+        self.answers.contains_key(&(action, token.to_owned()))
+    }
+
     /// Remembers the answer to a request with a token.
     pub fn remember(&mut self, action: &'static str, token: String, request: Node, answer: String) {
         let key = (action, token);

@@ -1,28 +1,65 @@
 //! Instance types that are short.
 
+use std::collections::BTreeSet;
+
 use super::config::Capacity;
 use crate::api::error::Ec2Error;
 use crate::query::params::Node;
+use crate::state::instance::Instance;
 use crate::state::{Region, catalog};
 
-/// EC2's `InsufficientInstanceCapacity` for a RunInstances that finds no room, by the state before.
-/// A request that names nothing definite is left to the action itself.
+/// Instances that a request asks for.
+struct Wanted<'a> {
+    kind: &'a str,
+    zone: &'a str,
+    count: usize,
+}
+
+/// EC2's `InsufficientInstanceCapacity` for a RunInstances or StartInstances that finds no room, by
+/// the state before. A request that names nothing definite is left to the action itself, and so is
+/// one whose client token is known: it gets its first answer again.
 ///
 /// # Errors
-/// The first shortage that the launch meets.
+/// The first shortage that the request meets.
 pub fn shortage(rules: &[Capacity], region: &Region, body: &[u8]) -> Result<(), Ec2Error> {
     if rules.is_empty() {
         return Ok(());
     }
     let Ok(node) = Node::parse(body) else { return Ok(()) };
-    let text = |path: &[&str]| {
-        let end = path.iter().try_fold(&node, |node, part| node.children.get(*part));
-        end.and_then(|node| node.value.as_deref())
+    let wanted = match text(&node, &["Action"]) {
+        Some("RunInstances") => launched(region, &node).into_iter().collect(),
+        Some("StartInstances") => started(region, &node),
+        _ => Vec::new(),
     };
-    if text(&["Action"]) != Some("RunInstances") {
-        return Ok(());
+    for Wanted { kind, zone, .. } in &wanted {
+        for rule in rules.iter().filter(|r| r.instance_type.fits(kind) && r.zone.fits(zone)) {
+            let fits = |k: &str, z: &str| rule.instance_type.fits(k) && z == *zone;
+            let running = region.instances.values().filter(|instance| {
+                instance.terminated.is_none()
+                    && instance.stopped.is_none()
+                    && fits(&instance.type_name, &instance.zone.name)
+            });
+            let more = wanted.iter().filter(|w| fits(w.kind, w.zone)).map(|w| w.count);
+            if running.count() + more.sum::<usize>() > rule.available {
+                return Err(error(rules, region, kind, zone));
+            }
+        }
     }
-    let subnet = text(&["SubnetId"]).or_else(|| text(&["NetworkInterface", "1", "SubnetId"]));
+    Ok(())
+}
+
+fn text<'n>(node: &'n Node, path: &[&str]) -> Option<&'n str> {
+    let end = path.iter().try_fold(node, |node, part| node.children.get(*part));
+    end.and_then(|node| node.value.as_deref())
+}
+
+fn launched<'a>(region: &'a Region, node: &'a Node) -> Option<Wanted<'a>> {
+    let token = text(node, &["ClientToken"]).filter(|token| !token.is_empty());
+    if token.is_some_and(|token| region.tokens.knows("RunInstances", token)) {
+        return None;
+    }
+    let subnet =
+        text(node, &["SubnetId"]).or_else(|| text(node, &["NetworkInterface", "1", "SubnetId"]));
     let from_subnet = subnet.and_then(|id| region.subnets.get(id)).map(|s| s.zone.name.as_str());
     // Without a place EC2 chooses one; the subnets of the default VPC are tried in order.
     let default = || {
@@ -30,20 +67,19 @@ pub fn shortage(rules: &[Capacity], region: &Region, body: &[u8]) -> Result<(), 
         let mut subnets = region.subnets.values().filter(|subnet| subnet.vpc == vpc.id);
         subnets.next().map(|subnet| subnet.zone.name.as_str())
     };
-    let place = from_subnet.or_else(|| text(&["Placement", "AvailabilityZone"])).or_else(default);
-    let (Some(kind), Some(zone)) = (text(&["InstanceType"]), place) else { return Ok(()) };
-    let count = text(&["MinCount"]).and_then(|count| count.parse::<usize>().ok()).unwrap_or(1);
-    for rule in rules.iter().filter(|r| r.instance_type.fits(kind) && r.zone.fits(zone)) {
-        let running = region.instances.values().filter(|instance| {
-            instance.terminated.is_none()
-                && rule.instance_type.fits(&instance.type_name)
-                && instance.zone.name == zone
-        });
-        if running.count() + count > rule.available {
-            return Err(error(rules, region, kind, zone));
-        }
-    }
-    Ok(())
+    let place =
+        from_subnet.or_else(|| text(node, &["Placement", "AvailabilityZone"])).or_else(default);
+    let count = text(node, &["MaxCount"]).and_then(|count| count.parse().ok()).unwrap_or(1);
+    Some(Wanted { kind: text(node, &["InstanceType"])?, zone: place?, count })
+}
+
+fn started<'a>(region: &'a Region, node: &'a Node) -> Vec<Wanted<'a>> {
+    let ids = node.children.get("InstanceId").into_iter().flat_map(|list| list.children.values());
+    let ids: BTreeSet<&str> = ids.filter_map(|id| id.value.as_deref()).collect();
+    let instances = ids.into_iter().filter_map(|id| region.instances.get(id));
+    let stopped = instances.filter(|instance| instance.stopped.is_some());
+    let wanted = |i: &'a Instance| Wanted { kind: &i.type_name, zone: &i.zone.name, count: 1 };
+    stopped.map(wanted).collect()
 }
 
 fn error(rules: &[Capacity], region: &Region, kind: &str, zone: &str) -> Ec2Error {

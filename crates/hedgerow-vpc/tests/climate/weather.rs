@@ -157,6 +157,28 @@ fn a_type_is_short_in_a_zone() {
 }
 
 #[test]
+fn a_stopped_instance_leaves_room_and_needs_it_again() {
+    let mut vpc = Vpc::start();
+    vpc.furnish();
+    vpc.weather(r#"{"capacity":[{"instance_type":"m5.*","available":1}]}"#);
+    vpc.ok(ADMIN, "StopInstances InstanceId.1={instance}");
+    let run = |count: u8| {
+        format!(
+            "RunInstances ImageId=ami-1 InstanceType=m5.large MinCount=1 MaxCount={count} \
+             SubnetId={{subnet}} ClientToken=t{count}"
+        )
+    };
+    vpc.fails(ADMIN, "InsufficientInstanceCapacity", &run(2));
+    let first = vpc.ok(ADMIN, &run(1)).text("instanceId").expect("an id").to_owned();
+    let again = vpc.ok(ADMIN, &run(1)).text("instanceId").expect("an id").to_owned();
+    assert_eq!(first, again, "a repeated request needs no more room");
+    vpc.fails(ADMIN, "InsufficientInstanceCapacity", "StartInstances InstanceId.1={instance}");
+    vpc.ok(ADMIN, &format!("StartInstances InstanceId.1={first}"));
+    vpc.ok(ADMIN, &format!("TerminateInstances InstanceId.1={first}"));
+    vpc.ok(ADMIN, "StartInstances InstanceId.1={instance} InstanceId.2={instance}");
+}
+
+#[test]
 fn the_admin_endpoint_says_what_it_was_told() {
     let vpc = Vpc::start();
     assert_eq!(
