@@ -188,6 +188,7 @@ fn decide(
     };
     outcome.api = action.api;
     outcome.effects = state.open_region(region, now)?;
+    check_token(action, &node)?;
     match node.take("DryRun").as_deref() {
         None | Some("false") => {}
         Some("true") => return Err(rehearse(state, region, action, &node, now)),
@@ -210,6 +211,20 @@ fn decide(
     }
     outcome.effects.append(&mut context.effects);
     Ok(answer)
+}
+
+/// Longest client token ("Ensuring idempotency", EC2 API Reference).
+const MAX_TOKEN: usize = 64;
+
+fn check_token(action: &Action, node: &Node) -> Result<(), Ec2Error> {
+    let token = node.children.get("ClientToken").filter(|_| action.idempotent);
+    match token.and_then(|token| token.value.as_deref()) {
+        Some(token) if token.len() > MAX_TOKEN || !token.is_ascii() => {
+            let why = format!("Expecting at most {MAX_TOKEN} ASCII characters.");
+            Err(Ec2Error::value("clientToken", token, &why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the action would have come to, on a copy of the state.

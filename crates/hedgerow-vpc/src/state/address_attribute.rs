@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::address::Address;
 use super::region::find;
-use super::select::{Selection, page};
+use super::select::{Selection, page_within};
 use crate::api::error::Ec2Error;
 
 /// The attribute's name.
@@ -71,7 +71,7 @@ pub(crate) fn describe(
     };
     let addresses = cx.region.addresses.values();
     let named = addresses.filter(|a| request.ids.is_empty() || request.ids.contains(&a.id));
-    let (addresses, next_token) = page(named, |address| &address.id, &wanted)?;
+    let (addresses, next_token) = page_within(named, |address| &address.id, &wanted, 1..=1000)?;
     Ok(AttributeSet { address_set: addresses.into_iter().map(item).collect(), next_token })
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::region::{Resource, find, find_mut};
 use super::route_table::refresh;
 use super::route_table_routes::Target;
-use super::select::{Field, describe_request, select};
+use super::select::{Field, describe_request, select, select_within};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::{ACCOUNT, Context, Region, address, quota};
 use crate::api::Done;
@@ -318,7 +318,8 @@ pub(crate) fn describe_egress(
 ) -> Result<EgressGatewaySet, Ec2Error> {
     let region = &*cx.region;
     // Tags are the only documented filters.
-    let (page, next_token) = select(region, &region.egress_gateways, &[], &request.selection())?;
+    let (page, next_token) =
+        select_within(region, &region.egress_gateways, &[], &request.selection(), 5..=255)?;
     let items = page.into_iter().map(|g| egress_item(region, g)).collect();
     Ok(EgressGatewaySet { egress_only_internet_gateway_set: items, next_token })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::interface::Permission;
 use super::region::{Resource, find};
-use super::select::{Field, describe_request, select};
+use super::select::{Field, describe_request, select_within};
 use crate::api::Done;
 use crate::api::error::Ec2Error;
 
@@ -115,7 +115,8 @@ pub(crate) fn describe(
     request: DescribeNetworkInterfacePermissions,
 ) -> Result<PermissionSet, Ec2Error> {
     let region = &*cx.region;
-    let (page, next_token) = select(region, &region.permissions, FILTERS, &request.selection())?;
+    let (page, next_token) =
+        select_within(region, &region.permissions, FILTERS, &request.selection(), 5..=255)?;
     let network_interface_permissions = page.into_iter().map(permission_item).collect();
     Ok(PermissionSet { network_interface_permissions, next_token })
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::route_destination::Destination;
 use super::route_table::{AssociationState, RouteTable};
 use super::route_table_routes::{Route, Target};
-use super::select::{Field, describe_request, select};
+use super::select::{Field, describe_request, select_within};
 use super::tags::TagItem;
 use super::{ACCOUNT, Context, Region};
 use crate::api::error::Ec2Error;
@@ -187,7 +187,8 @@ pub(crate) fn describe(
     request: DescribeRouteTables,
 ) -> Result<RouteTableSet, Ec2Error> {
     let region = &*cx.region;
-    let (page, next_token) = select(region, &region.route_tables, FILTERS, &request.selection())?;
+    let (page, next_token) =
+        select_within(region, &region.route_tables, FILTERS, &request.selection(), 5..=100)?;
     let route_table_set = page.into_iter().map(|table| table_item(region, table)).collect();
     Ok(RouteTableSet { route_table_set, next_token })
 }

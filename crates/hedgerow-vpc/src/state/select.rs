@@ -9,6 +9,15 @@ use super::region::{Region, Resource, find};
 use crate::api::error::Ec2Error;
 use crate::wildcard::{self, Token};
 
+/// Page sizes that most actions take.
+const PAGES: RangeInclusive<usize> = 5..=1000;
+/// Most filters of a request ("List and filter using the CLI and API", EC2 User Guide).
+const MAX_FILTERS: usize = 50;
+/// Most values of all filters of a request together, and the longest one: EC2 says so when it
+/// refuses more.
+const MAX_VALUES: usize = 200;
+const MAX_VALUE: usize = 255;
+
 /// One filter of a request: any of `values` must be a value of the record's field.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -72,6 +81,17 @@ pub(crate) fn select<'r, R: Resource>(
     fields: &'static [Field<R>],
     wanted: &Selection<'_>,
 ) -> Result<Page<'r, R>, Ec2Error> {
+    select_within(region, records, fields, wanted, PAGES)
+}
+
+/// [`select`] where the action has other page sizes than most.
+pub(crate) fn select_within<'r, R: Resource>(
+    region: &'r Region,
+    records: &'r BTreeMap<String, R>,
+    fields: &'static [Field<R>],
+    wanted: &Selection<'_>,
+    sizes: RangeInclusive<usize>,
+) -> Result<Page<'r, R>, Ec2Error> {
     // Named records are looked up: there may be a hundred thousand others.
     let named = wanted.ids.iter().map(|id| find(records, id));
     let mut named = named.collect::<Result<Vec<&R>, _>>()?;
@@ -82,7 +102,7 @@ pub(crate) fn select<'r, R: Resource>(
     let matching = all
         .chain(named)
         .filter(|record| matches_all(region, *record, record.id(), fields, wanted.filters));
-    page(matching, |record| record.id(), wanted)
+    page_within(matching, |record| record.id(), wanted, sizes)
 }
 
 /// Cuts a page out of `records`, which are in the order of their `key`s.
@@ -91,7 +111,7 @@ pub(crate) fn page<'r, R>(
     key: impl Fn(&'r R) -> &'r str,
     wanted: &Selection<'_>,
 ) -> Result<Page<'r, R>, Ec2Error> {
-    page_within(records, key, wanted, 5..=1000)
+    page_within(records, key, wanted, PAGES)
 }
 
 /// [`page`] where the action has other page sizes than most.
@@ -125,8 +145,9 @@ pub(crate) fn page_within<'r, R>(
     Ok((page, next))
 }
 
-/// Refuses filters that records with these fields do not have.
+/// Refuses filters that records with these fields do not have, and more than EC2 takes.
 pub(crate) fn check_filters<R>(filters: &[Filter], fields: &[Field<R>]) -> Result<(), Ec2Error> {
+    check_sizes(filters)?;
     for Filter { name, values } in filters {
         let known = matches!(name.as_str(), "tag-key" | "tag-value")
             || name.starts_with("tag:")
@@ -141,6 +162,20 @@ pub(crate) fn check_filters<R>(filters: &[Filter], fields: &[Field<R>]) -> Resul
         }
     }
     Ok(())
+}
+
+fn check_sizes(filters: &[Filter]) -> Result<(), Ec2Error> {
+    let mut values = filters.iter().flat_map(|filter| &filter.values);
+    let message = if filters.len() > MAX_FILTERS {
+        format!("The maximum number of filters specified on a single call is {MAX_FILTERS}")
+    } else if values.clone().count() > MAX_VALUES {
+        format!("The maximum number of filter values specified on a single call is {MAX_VALUES}")
+    } else if values.any(|value| value.chars().count() > MAX_VALUE) {
+        format!("The maximum length for a filter value is {MAX_VALUE} characters")
+    } else {
+        return Ok(());
+    };
+    Err(Ec2Error::new("FilterLimitExceeded", message))
 }
 
 /// Whether the record passes every filter; the filters were checked.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interface::{Association, Interface, Kind};
 use super::region::{Resource, find, not_found};
-use super::select::{Field, describe_request, select};
+use super::select::{Field, describe_request, select_within};
 use super::tags::TagItem;
 use super::unsupported::{Given, refuse};
 use super::{Context, Region};
@@ -222,7 +222,8 @@ pub(crate) fn describe(
         Some((id.clone(), Entry { id, trunk, branch, vlan: association.vlan }))
     };
     let entries = region.associations.iter().filter_map(entry).collect();
-    let (page, next_token) = select(region, &entries, FILTERS, &request.selection())?;
+    let (page, next_token) =
+        select_within(region, &entries, FILTERS, &request.selection(), 5..=255)?;
     let items = page.into_iter().map(|entry| association_item(region, entry)).collect();
     Ok(AssociationSet { interface_association_set: items, next_token })
 }

@@ -100,6 +100,14 @@ fn a_repeated_client_token_gets_the_first_answer() {
         assert!(second.same_records(&first), "{action} did it twice");
         let other = format!("{request} DryRun=false Other=1");
         assert_eq!(second.code_of(&other), "IdempotentParameterMismatch", "{action}");
+        for (token, code) in [
+            ("t".repeat(64), ""),
+            ("t".repeat(65), "InvalidParameterValue"),
+            ("é".to_owned(), "InvalidParameterValue"),
+        ] {
+            let (fresh, request) = ready(&happies()[action]);
+            assert_eq!(fresh.code_of(&format!("{request} ClientToken={token}")), code, "{action}");
+        }
     }
 }
 

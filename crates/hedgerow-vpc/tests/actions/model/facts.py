@@ -54,6 +54,14 @@ def filters(shapes, shape):
     return []
 
 
+def pages(shapes, shape):
+    """How many results a page may have, where the model says so."""
+    member = shapes[shape].get("members", {}).get("MaxResults")
+    sizes = member and shapes[member["shape"]]
+    if sizes and "max" in sizes:
+        yield f"  pages {sizes['min']} {sizes['max']}\n"
+
+
 def elements(shapes, shape, depth=1):
     """An answer's elements, one a line, indented by how deep they are."""
     inner = shapes[shape]
@@ -76,6 +84,7 @@ def main():
         print(action, file=facts)
         for path in sorted(set(members(ec2["shapes"], shape))):
             print(f"  {path}", file=facts)
+        print(*pages(ec2["shapes"], shape), sep="", end="", file=facts)
         for name in sorted(set(filters(ec2["shapes"], shape))):
             print(f"  filter {name}", file=facts)
         print(action, file=answers)

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `facts.txt` | of every built action its request members and filters, from botocore by `facts.py` |
+//! | `facts.txt` | of every built action its request members, page sizes and filters, from botocore by `facts.py` |
 //! | `answers.txt` | of every built action its answer's elements, likewise |
 //! | `differences.txt` | the members and filters that are not honoured on purpose, with the reason |
 //! | [`world`] | a region where everything exists in pairs that are unlike each other |
@@ -42,6 +42,8 @@ pub struct Facts {
     pub members: Vec<&'static str>,
     /// Filters; `tag:KEY` for the tags.
     pub filters: Vec<&'static str>,
+    /// Smallest and largest page, where EC2's model says it.
+    pub pages: Option<(usize, usize)>,
 }
 
 impl Facts {
@@ -60,8 +62,12 @@ pub fn facts() -> BTreeMap<&'static str, Facts> {
             continue;
         };
         let of = all.entry(action).or_default();
-        match name.strip_prefix("filter ") {
-            Some(filter) => of.filters.push(filter),
+        match name.split_once(' ') {
+            Some(("filter", filter)) => of.filters.push(filter),
+            Some((_, sizes)) => {
+                let (least, most) = sizes.split_once(' ').expect("two sizes");
+                of.pages = Some((least.parse().expect("a size"), most.parse().expect("a size")));
+            }
             None => of.members.push(name),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use hedgerow_vpc::state::Quotas;
 
+use super::coverage::{happies, ready};
 use super::{facts, world};
 
 /// Page size that every action takes.
@@ -137,5 +138,20 @@ fn pages_hold_everything_once() {
         assert!(pages > 1, "{request} has one page only");
         assert_eq!(seen, whole, "{request}");
         assert_eq!(scenario.code_of(&format!("{request} NextToken=junk")), "InvalidParameterValue");
+    }
+}
+
+#[test]
+fn pages_are_as_small_and_large_as_ec2s() {
+    for (action, facts) in facts() {
+        let Some((least, most)) = facts.pages else { continue };
+        let (scenario, request) = ready(&happies()[action]);
+        let code = |size: usize| scenario.code_of(&format!("{request} MaxResults={size}"));
+        for size in [least, most] {
+            assert_eq!(code(size), "", "{action} {size}");
+        }
+        for size in [0, least - 1, most + 1] {
+            assert_eq!(code(size), "InvalidParameterValue", "{action} {size}");
+        }
     }
 }

@@ -20,8 +20,13 @@ use crate::scenario::Scenario;
 
 /// Codes that every action answers with, for reasons that have nothing to do with it; tests go through
 /// all actions with them.
-const FOR_ALL: &[&str] =
-    &["DryRunOperation", "IdempotentParameterMismatch", "InvalidAction", "UnknownParameter"];
+const FOR_ALL: &[&str] = &[
+    "DryRunOperation",
+    "FilterLimitExceeded",
+    "IdempotentParameterMismatch",
+    "InvalidAction",
+    "UnknownParameter",
+];
 
 /// A line of the table.
 struct Refusal {
@@ -118,6 +123,32 @@ fn no_action_knows_what_ec2_does_not() {
     }
     for (_, request) in slices::happy() {
         slices::world().fails("UnknownParameter", &format!("{request} Nonsense=1"));
+    }
+}
+
+#[test]
+fn filters_have_limits() {
+    let filters = |count: usize| -> String {
+        let one = |n| format!(" Filter.{n}.Name=tag:{n} Filter.{n}.Value.1=x");
+        (1..=count).map(one).collect()
+    };
+    let values = |count: usize| -> String {
+        let all = (1..=count).map(|n| format!(" Filter.1.Value.{n}=x"));
+        " Filter.1.Name=tag:x".to_owned() + &all.collect::<String>()
+    };
+    let long = |length| format!(" Filter.1.Name=tag:x Filter.1.Value.1={}", "é".repeat(length));
+    for (action, facts) in facts() {
+        if !facts.filters.contains(&"tag:KEY") {
+            continue;
+        }
+        let (scenario, request) = ready(&happies()[action]);
+        for fine in [filters(50), values(200), long(255)] {
+            assert_eq!(scenario.code_of(&format!("{request}{fine}")), "", "{action}");
+        }
+        for more in [filters(51), values(201), long(256)] {
+            let code = scenario.code_of(&format!("{request}{more}"));
+            assert_eq!(code, "FilterLimitExceeded", "{action}");
+        }
     }
 }
 
