@@ -171,22 +171,27 @@ fn the_endpoint_follows_the_clusters_access(lab: &Lab, node: &str) {
     assert_eq!(lab.hedgerow(&["exec", node, "--", "hostname"]).trim(), node);
     lab.run(&format!("kubectl get --raw /api/v1/nodes/{node}/proxy/healthz"));
 
-    let public = lab.run(&format!(
+    // Nodes are in private subnets; what they send outside comes from the NAT gateway's address.
+    let public = lab.run(
         "set -e
-         ENI=$(aws ec2 describe-network-interfaces --query 'NetworkInterfaces[0].NetworkInterfaceId' \
-           --filters Name=private-dns-name,Values={node} --output text)
-         IP=$(aws ec2 allocate-address --domain vpc --query AllocationId --output text)
-         aws ec2 associate-address --allocation-id $IP --network-interface-id $ENI >&2
-         GATEWAY=$(aws ec2 describe-internet-gateways --output text \
-           --filters Name=attachment.vpc-id,Values=$VPC_ID \
-           --query 'InternetGateways[0].InternetGatewayId')
-         TABLE=$(aws ec2 describe-route-tables --filters Name=vpc-id,Values=$VPC_ID --output text \
-           --query 'RouteTables[0].RouteTableId')
-         aws ec2 create-route --route-table-id $TABLE --gateway-id $GATEWAY \
+         made() { aws ec2 \"$@\" --output text; }
+         IP=$(made allocate-address --domain vpc --query AllocationId)
+         GATEWAY=$(made describe-internet-gateways --query 'InternetGateways[0].InternetGatewayId' \
+           --filters Name=attachment.vpc-id,Values=$VPC_ID)
+         MAIN=$(made describe-route-tables --query 'RouteTables[0].RouteTableId' \
+           --filters Name=vpc-id,Values=$VPC_ID)
+         SUBNET=$(made create-subnet --vpc-id $VPC_ID --cidr-block 10.0.64.0/24 \
+           --query Subnet.SubnetId)
+         TABLE=$(made create-route-table --vpc-id $VPC_ID --query RouteTable.RouteTableId)
+         made associate-route-table --route-table-id $TABLE --subnet-id $SUBNET >&2
+         made create-route --route-table-id $TABLE --gateway-id $GATEWAY \
            --destination-cidr-block 0.0.0.0/0 >&2
-         aws ec2 describe-addresses --allocation-ids $IP --query 'Addresses[0].PublicIp' \
-           --output text"
-    ));
+         NAT=$(made create-nat-gateway --subnet-id $SUBNET --allocation-id $IP \
+           --query NatGateway.NatGatewayId)
+         made create-route --route-table-id $MAIN --nat-gateway-id $NAT \
+           --destination-cidr-block 0.0.0.0/0 >&2
+         made describe-addresses --allocation-ids $IP --query 'Addresses[0].PublicIp'",
+    );
     assert!(reached(), "by the public endpoint");
     the_kubelet_comes_by_the_public_endpoint(lab, node);
     update("publicAccessCidrs=203.0.113.99/32");
