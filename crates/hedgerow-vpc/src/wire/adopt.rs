@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A near end whose link is pinned was whole: its far end was configured once and belongs to who is
-//! in the instance, who may have moved it on, so it is left alone. One without a pin was being made,
+//! in the instance, who may have moved it on, so it is left alone, but for the IPv6 address that it has
+//! by the records ([`Lease`]): a change may have come between the two. One without a pin was being made,
 //! and is made anew; so is everything of a namespace that is made anew, of which `PINS/anew` keeps a
 //! mark until all is whole. What a crash left half done is therefore made whole or removed, wherever
 //! it happened: links are pinned when all else of a port is ready, and what was not answered is not
@@ -17,14 +18,17 @@
 //! [`Machine::ports`].
 
 use std::collections::HashSet;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use hedgerow_core::sg::Ipv6Prefix;
 use hedgerow_datapath::sys::Netns;
 
 use super::link::index_of;
 use super::machine::Machine;
 use super::{WireError, netns};
+use crate::effect::InterfaceView;
 
 /// How far a start is with it.
 #[derive(Debug)]
@@ -44,6 +48,39 @@ impl Adoption {
     fn mark(&self, full: &str) -> PathBuf {
         // bpffs has no names with dots.
         self.anew.join(full.rsplit('.').next().unwrap_or(full))
+    }
+}
+
+/// What an adopted primary interface lacks of its IPv6 address, and has too much.
+#[derive(Debug, PartialEq, Eq)]
+struct Lease {
+    missing: Option<Ipv6Addr>,
+    gone: Vec<Ipv6Addr>,
+}
+
+impl Lease {
+    /// `own` are the interface's addresses, the one that its instance is given first, and `there` those
+    /// on all links of the instance. Of the subnet's block nothing else than `own` and what is in
+    /// `delegated` can be of use; the rest is who is inside's.
+    fn of(
+        own: &[Ipv6Addr],
+        delegated: &[Ipv6Prefix],
+        block: Option<Ipv6Prefix>,
+        eth0: u32,
+        there: &[(u32, Ipv6Addr)],
+    ) -> Lease {
+        let given = own.first().copied();
+        let has = |address: &Ipv6Addr| there.iter().any(|(_, known)| known == address);
+        let lost = |(link, address): &(u32, Ipv6Addr)| {
+            *link == eth0
+                && block.is_some_and(|block| block.contains(*address))
+                && !own.contains(address)
+                && !delegated.iter().any(|prefix| prefix.contains(*address))
+        };
+        Lease {
+            missing: given.filter(|address| !has(address)),
+            gone: there.iter().filter(|of| lost(of)).map(|(_, address)| *address).collect(),
+        }
     }
 }
 
@@ -100,6 +137,32 @@ impl Machine {
         Ok(None)
     }
 
+    /// Gives the primary interface of an adopted instance the IPv6 address that it has by the records,
+    /// and takes away what it has no longer. One that was moved on is left alone.
+    pub(super) async fn adopt_ipv6(
+        &self,
+        view: &InterfaceView,
+        full: &str,
+        instance: &str,
+    ) -> Result<(), WireError> {
+        let block = self.subnet_block_v6(&view.subnet_id);
+        if block.is_none() && view.ipv6.is_empty() {
+            return Ok(());
+        }
+        let Ok((net, eth0)) = self.visit(self.instance(instance)?, full, "eth0") else {
+            return Ok(());
+        };
+        let there = net.ipv6_addresses().await?;
+        let lease = Lease::of(&view.ipv6, &view.ipv6_prefixes, block, eth0, &there);
+        for gone in &lease.gone {
+            net.remove_ipv6(eth0, *gone).await?;
+        }
+        match lease.missing {
+            Some(address) => Self::configure_ipv6(&net, eth0, address).await,
+            None => Ok(()),
+        }
+    }
+
     /// All that the records name is put: it is what packets meet from now on, and all else goes.
     pub(super) async fn go_live(&mut self) -> Result<(), WireError> {
         let Some(Adoption { anew, adopted, made }) = self.adopting.take() else { return Ok(()) };
@@ -140,5 +203,29 @@ impl Machine {
             netns::remove(&netns::full_name(&self.name, &part));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adopted_interface_gets_the_address_of_the_records() {
+        let address = |host: u16| Ipv6Addr::new(0x3fff, 0x23, 0, 0x101, 0, 0, 0, host);
+        let delegated = [Ipv6Prefix::new(Ipv6Addr::new(0x3fff, 0x23, 0, 0x101, 9, 0, 0, 0), 80)];
+        let block = Some(Ipv6Prefix::new(address(0), 64));
+        let lease = |own: &[Ipv6Addr], there: &[(u32, Ipv6Addr)]| {
+            Lease::of(own, &delegated, block, 2, there)
+        };
+        let as_it_is = Lease { missing: None, gone: Vec::new() };
+        assert_eq!(lease(&[address(4)], &[(2, address(4))]), as_it_is);
+        assert_eq!(lease(&[], &[]), as_it_is);
+        let changed = lease(&[address(5), address(6)], &[(2, address(4)), (2, address(6))]);
+        assert_eq!(changed, Lease { missing: Some(address(5)), gone: vec![address(4)] });
+        // Who is inside has it elsewhere, has added one of the prefix and one of their own.
+        let own = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+        let there = [(3, address(4)), (2, delegated[0].nth(1)), (2, own), (3, address(9))];
+        assert_eq!(lease(&[address(4)], &there), as_it_is);
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use futures::TryStreamExt;
 use hedgerow_core::sg::{Ipv4Prefix, Ipv6Prefix};
 use hedgerow_datapath::sys::Netns;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{RouteScope, RouteType};
 use nix::net::if_::if_nametoindex;
@@ -230,6 +230,20 @@ impl Netlink {
         request.message_mut().attributes.push(AddressAttribute::Flags(flags));
         let added = request.execute().await;
         present_is_fine(added).map_err(self.failed("add address", &address.to_string()))
+    }
+
+    /// The IPv6 addresses of all links, of which none is said to be for the link only.
+    pub(super) async fn ipv6_addresses(&self) -> Result<Vec<(u32, Ipv6Addr)>, WireError> {
+        let all: Result<Vec<_>, _> = self.handle.address().get().execute().try_collect().await;
+        let address = |message: AddressMessage| {
+            let index = message.header.index;
+            message.attributes.into_iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(IpAddr::V6(address)) => Some((index, address)),
+                _ => None,
+            })
+        };
+        let all = all.map_err(self.failed("list", "addresses"))?.into_iter().filter_map(address);
+        Ok(all.filter(|(_, address)| !address.is_unicast_link_local()).collect())
     }
 
     /// Takes an IPv6 address from a link; absent is fine.

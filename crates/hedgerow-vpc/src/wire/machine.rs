@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Instant;
 
-use hedgerow_core::sg::GroupId;
+use hedgerow_core::sg::{GroupId, Ipv6Prefix};
 use hedgerow_datapath::fabric::{Fabric, Interface, Kind, Place, ROUTER_LINK_LOCAL, ROUTER_MAC};
 use hedgerow_datapath::sys::Netns;
 
@@ -373,6 +373,11 @@ impl Machine {
             .try_for_each(|interface| Ok(self.fabric.put_interface(interface, now)?))
     }
 
+    /// The IPv6 block of a subnet, if it has one.
+    pub(super) fn subnet_block_v6(&self, id: &str) -> Option<Ipv6Prefix> {
+        self.subnets.get(id).and_then(|subnet| subnet.block_v6)
+    }
+
     pub(super) fn fabric_view(&self, view: &InterfaceView) -> Interface {
         let nat = self.gateways.nat_port(view.key);
         let place = match &view.attachment {
@@ -390,7 +395,7 @@ impl Machine {
             key: view.key,
             vpc: view.vpc,
             subnet: view.subnet,
-            subnet_v6: subnet.and_then(|subnet| subnet.block_v6),
+            subnet_v6: self.subnet_block_v6(&view.subnet_id),
             mac: view.mac,
             addresses: v4.chain(v6).collect(),
             prefixes_v6: view.ipv6_prefixes.clone(),
@@ -432,6 +437,7 @@ impl Machine {
         let ready = self.connect(view, &near, ifindex, now).await;
         let configured = match ready {
             Ok(()) if primary => self.configure_primary(view, &full, &instance).await,
+            Ok(()) if device_index == 0 => self.adopt_ipv6(view, &full, &instance).await,
             result => result,
         };
         if configured.is_err() {
@@ -440,7 +446,7 @@ impl Machine {
         configured
     }
 
-    fn instance(&self, instance: &str) -> Result<&Netns, WireError> {
+    pub(super) fn instance(&self, instance: &str) -> Result<&Netns, WireError> {
         let missing = || unknown("put interface", "instance", instance);
         self.instances.get(instance).ok_or_else(missing)
     }
@@ -475,7 +481,11 @@ impl Machine {
     }
 
     /// As a DHCPv6 client would: one address, and the router's link-local one as it announces it.
-    async fn configure_ipv6(net: &Netlink, link: u32, address: Ipv6Addr) -> Result<(), WireError> {
+    pub(super) async fn configure_ipv6(
+        net: &Netlink,
+        link: u32,
+        address: Ipv6Addr,
+    ) -> Result<(), WireError> {
         net.add_ipv6(link, address).await?;
         net.add_ipv6_default_route(link, ROUTER_LINK_LOCAL).await
     }
