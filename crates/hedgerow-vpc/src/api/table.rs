@@ -12,7 +12,7 @@ use crate::state::{
     network_acl_entry, permission, prefix_list, prefix_list_describe, prefix_list_modify, rds,
     rds_create, rds_describe, rds_public, rds_subnet_group, role_keys, route_table,
     route_table_describe, route_table_routes, rule_actions, rule_modify, subnet, subnet_attribute,
-    subnet_ipv6, tags, trunk, vpc, vpc_block, vpc_default, vpc_tenancy, zone,
+    subnet_ipv6, subnet_reservation, tags, trunk, vpc, vpc_block, vpc_default, vpc_tenancy, zone,
 };
 
 /// Whether a line of the table has the mark.
@@ -78,6 +78,7 @@ actions! {
     Ec2 CreateRouteTable(route_table::CreateRouteTable) => route_table::create, idempotent;
     Ec2 CreateSecurityGroup(group::CreateSecurityGroup) => group::create;
     Ec2 CreateSubnet(subnet::CreateSubnet) => subnet::create;
+    Ec2 CreateSubnetCidrReservation(subnet_reservation::CreateSubnetCidrReservation) => subnet_reservation::create;
     Ec2 CreateTags(tags::CreateTags) => tags::create;
     Ec2 CreateVpc(vpc::CreateVpc) => vpc::create;
     Ec2 DeleteEgressOnlyInternetGateway(gateway::DeleteEgressOnlyInternetGateway) => gateway::delete_egress;
@@ -94,6 +95,7 @@ actions! {
     Ec2 DeleteRouteTable(route_table::DeleteRouteTable) => route_table::delete;
     Ec2 DeleteSecurityGroup(group::DeleteSecurityGroup) => group::delete;
     Ec2 DeleteSubnet(subnet::DeleteSubnet) => subnet::delete;
+    Ec2 DeleteSubnetCidrReservation(subnet_reservation::DeleteSubnetCidrReservation) => subnet_reservation::delete;
     Ec2 DeleteTags(tags::DeleteTags) => tags::delete;
     Ec2 DeleteVpc(vpc::DeleteVpc) => vpc::delete;
     Ec2 DescribeAccountAttributes(vpc_default::DescribeAccountAttributes) => vpc_default::describe_account;
@@ -142,6 +144,7 @@ actions! {
     Ec2 GetManagedPrefixListAssociations(prefix_list_describe::GetAssociations) => prefix_list_describe::associations;
     Ec2 GetManagedPrefixListEntries(prefix_list_describe::GetEntries) => prefix_list_describe::entries;
     Ec2 GetSecurityGroupsForVpc(group_describe::GetSecurityGroupsForVpc) => group_describe::for_vpc;
+    Ec2 GetSubnetCidrReservations(subnet_reservation::GetSubnetCidrReservations) => subnet_reservation::get;
     Ec2 ModifyAddressAttribute(address_attribute::ModifyAddressAttribute) => address_attribute::modify;
     Ec2 ModifyInstanceAttribute(instance_attribute::ModifyInstanceAttribute) => instance_attribute::modify;
     Ec2 ModifyInstanceMaintenanceOptions(instance_options::ModifyInstanceMaintenanceOptions) => instance_options::modify_maintenance;

@@ -28,6 +28,7 @@ const MAKES: &[(&str, &[&str])] = &[
     ("CreateRouteTable", &["route-table"]),
     ("CreateSecurityGroup", &["security-group"]),
     ("CreateSubnet", &["subnet"]),
+    ("CreateSubnetCidrReservation", &["subnet-cidr-reservation"]),
     ("CreateVpc", &["vpc"]),
     ("RunInstances", &["instance", "volume"]),
 ];
@@ -63,6 +64,7 @@ const KINDS: &[(&str, &str)] = &[
     ("nat", "natgateway"),
     ("pl", "prefix-list"),
     ("rtb", "route-table"),
+    ("scr", "subnet-cidr-reservation"),
     ("sg", "security-group"),
     ("sgr", "security-group-rule"),
     ("subnet", "subnet"),

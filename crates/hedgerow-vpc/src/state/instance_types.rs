@@ -33,6 +33,16 @@ pub(crate) fn burstable(name: &str) -> bool {
     letters.next() == Some('t') && letters.next().is_some_and(|c| c.is_ascii_digit())
 }
 
+/// How instances of the type can be virtualized: those of some old families also without the
+/// processor's help ("Linux AMI virtualization types", Amazon EC2 User Guide).
+fn virtualization_types(name: &str) -> Vec<&'static str> {
+    let family = name.split('.').next().unwrap_or_default();
+    match family {
+        "c1" | "c3" | "hs1" | "m1" | "m2" | "m3" | "t1" => vec!["hvm", "paravirtual"],
+        _ => vec!["hvm"],
+    }
+}
+
 /// DescribeInstanceTypes.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -67,6 +77,7 @@ struct InstanceTypeItem {
     memory_info: MemoryInfo,
     network_info: NetworkInfo,
     burstable_performance_supported: bool,
+    supported_virtualization_types: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,6 +145,9 @@ const TYPE_FILTERS: &[Field<InstanceType>] = &[
     ("network-info.efa-supported", |_, _| vec!["false".into()]),
     ("network-info.ena-srd-supported", |_, _| vec!["false".into()]),
     ("supported-in-region", |_, _| vec!["true".into()]),
+    ("supported-virtualization-type", |_, t| {
+        virtualization_types(&t.name).into_iter().map(str::to_owned).collect()
+    }),
 ];
 
 /// First parts of the names of filters that EC2 has and the data file cannot answer.
@@ -159,7 +173,6 @@ const UNANSWERED: &[&str] = &[
     "supported-boot-mode",
     "supported-root-device-type",
     "supported-usage-class",
-    "supported-virtualization-type",
     "vcpu-info.",
 ];
 
@@ -234,6 +247,7 @@ fn instance_type_item(row: &'static InstanceType) -> InstanceTypeItem {
             },
         },
         burstable_performance_supported: burstable(&row.name),
+        supported_virtualization_types: virtualization_types(&row.name),
     }
 }
 

@@ -80,6 +80,7 @@ pub(crate) mod select;
 pub(crate) mod subnet;
 pub(crate) mod subnet_attribute;
 pub(crate) mod subnet_ipv6;
+pub(crate) mod subnet_reservation;
 pub(crate) mod table;
 pub(crate) mod tags;
 pub(crate) mod timeouts;

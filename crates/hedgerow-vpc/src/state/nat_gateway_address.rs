@@ -183,7 +183,7 @@ fn add(
     }
     distinct("private IP address", named)?;
     named.iter().try_for_each(|address| subnet.check_free(*address))?;
-    subnet.check_room(count as u64)?;
+    subnet.check_room_for(named, count - named.len())?;
     let eni = gateway.interface.clone().expect("it was found to work");
     let privates = take(cx.region, &eni, named, count - named.len());
     let gateway = cx.region.nat_gateways.get_mut(id).expect("read above");

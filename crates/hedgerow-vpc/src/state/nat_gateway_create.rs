@@ -142,7 +142,8 @@ impl CreateNatGateway {
         let all: Vec<Ipv4Addr> = self.private_ip_address.iter().chain(named).copied().collect();
         distinct("private IP address", &all)?;
         all.iter().try_for_each(|address| subnet.check_free(*address))?;
-        subnet.check_room(1 + count as u64)?;
+        let chosen = 1 + count - all.len();
+        subnet.check_room_for(&all, chosen)?;
         Ok(NewInterface {
             primary: self.private_ip_address,
             secondary: named.clone(),

@@ -75,12 +75,20 @@ fn check_free(subnet: &Subnet, prefix: Ipv4Prefix) -> Result<(), Ec2Error> {
     addresses(&prefix).try_for_each(|address| subnet.check_free(address))
 }
 
-/// A prefix of which nobody has an address. The first and the last of the subnet have reserved ones.
+/// A prefix of which nobody has an address, of what is set aside for prefixes if there is one, else of
+/// what is not set aside. The first and the last of the subnet have reserved ones.
 fn free(subnet: &Subnet) -> Option<Ipv4Prefix> {
     let blocks = u32::try_from(subnet.block.size() / u64::from(SIZE)).unwrap_or(u32::MAX);
-    (1..blocks.saturating_sub(1))
-        .map(|n| Ipv4Prefix::new(subnet.block.nth(n * SIZE), LEN))
-        .find(|prefix| subnet.taken.range(prefix.nth(0)..=prefix.nth(SIZE - 1)).next().is_none())
+    let all =
+        (1..blocks.saturating_sub(1)).map(|n| Ipv4Prefix::new(subnet.block.nth(n * SIZE), LEN));
+    let is_free = |prefix: &Ipv4Prefix| {
+        subnet.taken.range(prefix.nth(0)..=prefix.nth(SIZE - 1)).next().is_none()
+    };
+    let mut all = all.filter(is_free);
+    let ranges = || subnet.reservations.values();
+    let kept = |prefix: &Ipv4Prefix| ranges().any(|r| r.for_prefixes && r.range.covers(prefix));
+    let open = |prefix: &Ipv4Prefix| !ranges().any(|r| r.range.overlaps(prefix));
+    all.clone().find(kept).or_else(|| all.find(open))
 }
 
 /// What a new interface was given.
@@ -116,9 +124,12 @@ pub(crate) fn reserve(
     Ok(Reserved { addresses, prefixes, ipv6, ipv6_prefixes })
 }
 
-/// Whether the interface takes single addresses only, of which there are either enough or not.
-fn is_simple(new: &NewInterface) -> bool {
-    new.prefixes.is_empty() && new.prefix_count == 0 && new.ipv6.prefix_count == 0
+/// Whether the interfaces take single addresses only, of which there are either enough or not.
+fn is_simple(subnet: &Subnet, new: &[&NewInterface]) -> bool {
+    let single = |new: &&NewInterface| {
+        new.prefixes.is_empty() && new.prefix_count == 0 && new.ipv6.prefix_count == 0
+    };
+    subnet.reservations.is_empty() && new.iter().all(single)
 }
 
 /// Takes a prefix that was checked to be free.
@@ -159,7 +170,7 @@ pub(crate) fn check_room(
     new: &[&NewInterface],
     count: u32,
 ) -> Result<(), Ec2Error> {
-    if new.iter().all(|new| is_simple(new)) {
+    if is_simple(subnet, new) {
         let each: usize = new.iter().map(|new| new.address_count()).sum();
         return subnet.check_room(each as u64 * u64::from(count));
     }
@@ -174,7 +185,7 @@ pub(crate) fn check_room(
 
 /// How many times these interfaces fit into the subnet, at most `most`.
 pub(crate) fn fits(subnet: &Subnet, new: &[&NewInterface], most: u32) -> u32 {
-    if new.iter().all(|new| is_simple(new)) {
+    if is_simple(subnet, new) {
         let each: usize = new.iter().map(|new| new.address_count()).sum();
         return u32::try_from(subnet.free() / each.max(1) as u64).unwrap_or(u32::MAX).min(most);
     }

@@ -1,5 +1,6 @@
 //! Subnets, and the addresses in them.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::net::Ipv4Addr;
 
@@ -11,6 +12,7 @@ use super::region::{Resource, find};
 use super::select::{Field, describe_request, select};
 use super::subnet_attribute::{LaunchNames, LaunchNamesItem};
 use super::subnet_ipv6::{self, SubnetIpv6, SubnetIpv6Item};
+use super::subnet_reservation::Reservation;
 use super::table::{Record, Revertible, Table};
 use super::tags::{TagItem, TagMap, TagSpecification, requested};
 use super::unsupported::{Given, refuse};
@@ -47,6 +49,9 @@ pub struct Subnet {
     /// How instances launched here are called.
     #[serde(default)]
     pub(crate) names: LaunchNames,
+    /// Ranges that are set aside, by id.
+    #[serde(default)]
+    pub(crate) reservations: BTreeMap<String, Reservation>,
 }
 
 impl Resource for Subnet {
@@ -119,9 +124,21 @@ impl Subnet {
         Ok(())
     }
 
-    /// `InsufficientFreeAddressesInSubnet` unless `count` addresses are free.
+    /// Addresses that nobody gets.
+    pub(super) fn unusable(&self) -> [Ipv4Addr; RESERVED as usize] {
+        let last = (self.block.size() - 1) as u32;
+        [0, 1, 2, 3, last].map(|place| self.block.nth(place))
+    }
+
+    /// As [`Self::check_room`] for these free addresses and so many more.
+    pub(crate) fn check_room_for(&self, named: &[Ipv4Addr], more: usize) -> Result<(), Ec2Error> {
+        let open = named.iter().filter(|address| !self.sets_aside(**address)).count();
+        self.check_room((open + more) as u64)
+    }
+
+    /// `InsufficientFreeAddressesInSubnet` unless `count` addresses are free that EC2 can choose.
     pub(crate) fn check_room(&self, count: u64) -> Result<(), Ec2Error> {
-        if count <= self.free() {
+        if count <= self.choosable() {
             return Ok(());
         }
         Err(Ec2Error::new(
@@ -130,7 +147,7 @@ impl Subnet {
                 "There are not enough free addresses in subnet '{}' to satisfy the requested \
                  number of {count}: {} are free.",
                 self.id,
-                self.free()
+                self.choosable()
             ),
         ))
     }
@@ -141,7 +158,7 @@ impl Subnet {
         let address = (0..usable)
             .map(|step| (self.cursor + step) % usable)
             .map(|offset| self.block.nth(RESERVED_FIRST + offset))
-            .find(|address| !self.taken.contains_key(address))
+            .find(|address| !self.taken.contains_key(address) && !self.sets_aside(*address))
             .expect("the caller checked that an address is free");
         let offset = address.to_bits() - self.block.address.to_bits() - RESERVED_FIRST;
         self.cursor = (offset + 1) % usable;
@@ -336,6 +353,7 @@ pub(crate) fn make(
         ipv6: None,
         ipv6_on_creation: false,
         names: LaunchNames::default(),
+        reservations: BTreeMap::new(),
     };
     let id = subnet.id.clone();
     cx.region.set_tags(&id, tags);
@@ -421,7 +439,11 @@ pub(crate) fn delete(cx: &mut Context<'_>, request: DeleteSubnet) -> Result<Done
     cx.effects.push(Effect::RemoveSubnet(view));
     route_table::forget_subnet(cx.region, &request.subnet_id);
     network_acl::forget_subnet(cx.region, &request.subnet_id);
-    cx.region.subnets.remove(&request.subnet_id);
+    if let Some(subnet) = cx.region.subnets.remove(&request.subnet_id) {
+        for id in subnet.reservations.keys() {
+            cx.region.tags.remove(id);
+        }
+    }
     cx.region.tags.remove(&request.subnet_id);
     Ok(Done::new())
 }

@@ -133,6 +133,7 @@ impl Region {
             "eigw" => find(&self.egress_gateways, id).map(|_| "egress-only-internet-gateway"),
             "nat" => find(&self.nat_gateways, id).map(|_| "natgateway"),
             "eipalloc" => find(&self.addresses, id).map(|_| "elastic-ip"),
+            "scr" => self.reservation(id).map(|_| "subnet-cidr-reservation"),
             "sg" => find(&self.groups, id).map(|_| "security-group"),
             "sgr" => self.rule(id).map(|_| "security-group-rule"),
             "pl" => find(&self.prefix_lists, id).map(|_| "prefix-list"),

@@ -1,6 +1,6 @@
 //! VPCs and subnets.
 
-use hedgerow_vpc::effect::Effect;
+use hedgerow_vpc::effect::{Effect, InterfaceView};
 
 use crate::scenario::Scenario;
 use hedgerow_vpc::state::Quotas;
@@ -67,6 +67,59 @@ fn subnets() {
         .ok("CreateNetworkInterface SubnetId={subnet}")
         .shows("DescribeSubnets SubnetId.1={subnet}", "availableIpAddressCount", "250")
         .fails("DependencyViolation", "DeleteSubnet SubnetId={subnet}");
+}
+
+#[test]
+fn what_is_set_aside_is_not_chosen() {
+    let reserve = "CreateSubnetCidrReservation SubnetId={small}";
+    let interface = "CreateNetworkInterface SubnetId={small}";
+    let first = |view: &InterfaceView| view.addresses[0].octets()[3];
+    Scenario::with_subnet()
+        .make("small", "subnetId", "CreateSubnet VpcId={vpc} CidrBlock=10.0.2.0/26")
+        .make(
+            "explicit",
+            "subnetCidrReservationId",
+            &format!("{reserve} ReservationType=explicit Cidr=10.0.2.0/28 Description=kept"),
+        )
+        .make(
+            "prefix",
+            "subnetCidrReservationId",
+            &format!("{reserve} ReservationType=prefix Cidr=10.0.2.32/28"),
+        )
+        .says(
+            "Reservation CIDR 10.0.2.0/27 has overlap with existing reserved CIDR block",
+            &format!("{reserve} ReservationType=prefix Cidr=10.0.2.0/27"),
+        )
+        .shows("GetSubnetCidrReservations SubnetId={small}", "cidr", "10.0.2.0/28 10.0.2.32/28")
+        .ok(interface)
+        .interface(|view| assert_eq!(first(view), 16, "behind what is set aside"))
+        .ok(&format!("{interface} PrivateIpAddress=10.0.2.5"))
+        .interface(|view| assert_eq!(first(view), 5, "as named"))
+        .ok(&format!("{interface} Ipv4PrefixCount=1"))
+        .interface(|view| {
+            assert_eq!(first(view), 17);
+            assert_eq!(view.addresses[1].octets()[3], 32, "of what is set aside for prefixes");
+        })
+        .fails("InsufficientCidrBlocks", &format!("{interface} Ipv4PrefixCount=1"))
+        // 63 is the broadcast address: 18 to 31 and 48 to 62 are left to choose.
+        .ok(&format!("{interface} SecondaryPrivateIpAddressCount=28"))
+        .fails("InsufficientFreeAddressesInSubnet", interface)
+        .fails(
+            "InsufficientFreeAddressesInSubnet",
+            &format!("{interface} PrivateIpAddress=10.0.2.6 SecondaryPrivateIpAddressCount=1"),
+        )
+        .ok(&format!("{interface} PrivateIpAddress=10.0.2.6"))
+        .shows(
+            "DeleteSubnetCidrReservation SubnetCidrReservationId={explicit}",
+            "description",
+            "kept",
+        )
+        .ok(interface)
+        .interface(|view| assert_eq!(first(view), 4, "free to be chosen again"))
+        .fails(
+            "InvalidSubnetCidrReservationID.NotFound",
+            "DeleteSubnetCidrReservation SubnetCidrReservationId={explicit}",
+        );
 }
 
 #[test]

@@ -59,6 +59,10 @@ fn network() -> Vec<Happy> {
         "CreateRoute RouteTableId={rtb} DestinationCidrBlock=203.0.113.0/24 GatewayId={igw}";
         "CreateRouteTable VpcId={vpc}" => "route-table";
         "CreateSubnet VpcId={vpc} CidrBlock=10.0.77.0/24" => "subnet";
+        "CreateSubnetCidrReservation SubnetId={subnet} Cidr=10.0.1.240/28 ReservationType=prefix"
+            => "subnet-cidr-reservation";
+        "DeleteSubnetCidrReservation SubnetCidrReservationId={scr}";
+        "GetSubnetCidrReservations SubnetId={spare}";
         "CreateTags ResourceId.1={vpc} Tag.1.Key=more Tag.1.Value=1";
         "CreateVpc CidrBlock=10.77.0.0/16" => "vpc";
         "DeleteEgressOnlyInternetGateway EgressOnlyInternetGatewayId={eigw2}";

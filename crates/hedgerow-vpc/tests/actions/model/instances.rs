@@ -491,6 +491,7 @@ pub const SELECTS: &[Select] = &[
             ("network-info.ipv6-supported", "true"),
             ("network-info.maximum-network-cards", "1"),
             ("processor-info.supported-architecture", "x86_64"),
+            ("supported-virtualization-type", "hvm"),
             ("vcpu-info.default-vcpus", "2"),
         ],
         nothing: &[],

@@ -75,6 +75,11 @@ const PAGES: &[(&str, &str, &str)] = &[
     ),
     ("GetManagedPrefixListEntries PrefixListId={many}", "cidr", ""),
     (
+        "GetSubnetCidrReservations SubnetId={subnet}",
+        "subnetCidrReservationId",
+        "CreateSubnetCidrReservation SubnetId={subnet} Cidr=10.0.1.{n}/32 ReservationType=explicit",
+    ),
+    (
         "GetSecurityGroupsForVpc VpcId={vpc}",
         "groupId",
         "CreateSecurityGroup GroupName=g{n} GroupDescription=g VpcId={vpc}",

@@ -215,6 +215,14 @@ pub const SELECTS: &[Select] = &[
         nothing: &[],
     },
     Select {
+        request: "GetSubnetCidrReservations SubnetId={spare}",
+        element: "subnetCidrReservationId",
+        pair: ("{scr}", "{scr2}"),
+        apart: &[("reservationType", "prefix")],
+        alike: &[("subnet-id", "{spare}")],
+        nothing: &[],
+    },
+    Select {
         request: "DescribeSecurityGroupVpcAssociations",
         element: "groupId",
         pair: ("{web}", "{other}"),

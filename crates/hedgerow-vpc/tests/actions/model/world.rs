@@ -76,6 +76,17 @@ fn network(scenario: Scenario) -> Scenario {
             "subnetId",
             "CreateSubnet VpcId={vpc2} CidrBlock=10.1.1.0/24 AvailabilityZone=us-west-2b",
         )
+        .make(
+            "scr",
+            "subnetCidrReservationId",
+            "CreateSubnetCidrReservation SubnetId={spare} Cidr=10.0.2.240/28 ReservationType=prefix",
+        )
+        .make(
+            "scr2",
+            "subnetCidrReservationId",
+            "CreateSubnetCidrReservation SubnetId={spare} Cidr=10.0.2.224/28 \
+             ReservationType=explicit",
+        )
         .make("acl", "networkAclId", "CreateNetworkAcl VpcId={vpc}")
         .make("acl2", "networkAclId", "CreateNetworkAcl VpcId={vpc2}")
         .make("acl3", "networkAclId", "CreateNetworkAcl VpcId={vpc}")
@@ -216,8 +227,8 @@ fn groups(scenario: Scenario) -> Scenario {
 
 /// The names of the world's first halves that can have tags.
 const TAGGED: &[&str] = &[
-    "vpc", "subnet", "acl", "fl", "igw", "eigw", "nat", "rtb", "pl", "app", "sgr", "eip", "i",
-    "eni",
+    "vpc", "subnet", "scr", "acl", "fl", "igw", "eigw", "nat", "rtb", "pl", "app", "sgr", "eip",
+    "i", "eni",
 ];
 
 fn tagged(scenario: Scenario) -> Scenario {
