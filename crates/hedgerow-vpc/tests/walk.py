@@ -3,6 +3,8 @@
 Usage: walk.py ENDPOINT
 """
 
+import time
+
 from official import client, refused
 
 REGION = "eu-west-1"
@@ -205,4 +207,61 @@ def routed():
             AllocationIds=[address["AllocationId"]])
 
 
+
+def shared():
+    """NAT gateways with several addresses, as aws_nat_gateway_eip_association asks for them."""
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
+    kept = ec2.create_subnet_cidr_reservation(
+        SubnetId=subnet, Cidr="10.9.0.0/28", ReservationType="explicit")["SubnetCidrReservation"]
+    assert [r["Cidr"] for r in ec2.get_subnet_cidr_reservations(
+        SubnetId=subnet)["SubnetIpv4CidrReservations"]] == ["10.9.0.0/28"]
+    igw = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=igw, VpcId=vpc)
+    first, second = (ec2.allocate_address()["AllocationId"] for _ in range(2))
+    nat = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=first)["NatGateway"]["NatGatewayId"]
+    ec2.associate_nat_gateway_address(NatGatewayId=nat, AllocationIds=[second])
+
+    def addresses():
+        (gateway,) = ec2.describe_nat_gateways(NatGatewayIds=[nat])["NatGateways"]
+        return {a["AllocationId"]: a for a in gateway["NatGatewayAddresses"]}
+
+    assert [a["Status"] for a in addresses().values()] == ["succeeded"] * 2
+    assert [a["IsPrimary"] for a in addresses().values()] == [True, False]
+    assert addresses()[first]["PrivateIp"] == "10.9.0.16", "behind what is set aside"
+    association = addresses()[second]["AssociationId"]
+    (drained,) = ec2.disassociate_nat_gateway_address(
+        NatGatewayId=nat, AssociationIds=[association],
+        MaxDrainDurationSeconds=1)["NatGatewayAddresses"]
+    assert drained["Status"] == "disassociating"
+    refused("OperationInProgress", ec2.associate_nat_gateway_address, NatGatewayId=nat,
+            AllocationIds=[second])
+    until = time.time() + 30
+    while second in addresses() and time.time() < until:
+        time.sleep(0.2)
+    assert list(addresses()) == [first]
+    refused("InvalidParameter", ec2.disassociate_nat_gateway_address, NatGatewayId=nat,
+            AssociationIds=[association])
+    ec2.release_address(AllocationId=second)
+    ec2.delete_nat_gateway(NatGatewayId=nat)
+    ec2.release_address(AllocationId=first)
+
+    private = ec2.create_nat_gateway(
+        SubnetId=subnet, ConnectivityType="private",
+        SecondaryPrivateIpAddressCount=2)["NatGateway"]
+    assert len(private["NatGatewayAddresses"]) == 3
+    nat = private["NatGatewayId"]
+    (more,) = ec2.assign_private_nat_gateway_address(
+        NatGatewayId=nat, PrivateIpAddresses=["10.9.0.5"])["NatGatewayAddresses"]
+    assert (more["PrivateIp"], more["IsPrimary"]) == ("10.9.0.5", False), "as named"
+    (less,) = ec2.unassign_private_nat_gateway_address(
+        NatGatewayId=nat, PrivateIpAddresses=["10.9.0.5"])["NatGatewayAddresses"]
+    assert less["Status"] == "unassigning"
+    ec2.delete_nat_gateway(NatGatewayId=nat)
+    ec2.delete_subnet_cidr_reservation(SubnetCidrReservationId=kept["SubnetCidrReservationId"])
+    ec2.detach_internet_gateway(InternetGatewayId=igw, VpcId=vpc)
+    ec2.delete_subnet(SubnetId=subnet)
+
+
+shared()
 routed()
