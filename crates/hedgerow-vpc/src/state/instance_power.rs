@@ -196,6 +196,8 @@ fn end(cx: &mut Context<'_>, id: &str) {
         return;
     }
     record.terminated = Some(now);
+    cx.region.terminated.insert(id.to_owned(), now);
+    let record = &cx.region.instances[id];
     let interfaces: Vec<String> = record.interfaces.values().cloned().collect();
     for eni in &interfaces {
         trunk::release_branches(cx, eni);

@@ -57,6 +57,9 @@ pub struct Region {
     pub(crate) prefix_lists: Table<String, PrefixList>,
     pub(crate) interfaces: Table<String, Interface>,
     pub(crate) instances: Table<String, Instance>,
+    /// When instances were terminated that are not forgotten yet.
+    #[serde(default)]
+    pub(crate) terminated: Table<String, Timestamp>,
     /// What launches say of metadata where they say nothing.
     #[serde(default)]
     pub(crate) metadata_defaults: MetadataDefaults,
@@ -165,6 +168,7 @@ impl Region {
             prefix_lists: prefix_list_owned::lists(name).into(),
             interfaces: Table::default(),
             instances: Table::default(),
+            terminated: Table::default(),
             metadata_defaults: MetadataDefaults::default(),
             permissions: Table::default(),
             attachments: Table::default(),
@@ -187,7 +191,7 @@ impl Region {
     }
 
     /// All records.
-    fn tables(&mut self) -> [&mut dyn Revertible; 24] {
+    fn tables(&mut self) -> [&mut dyn Revertible; 25] {
         let Self {
             name: _,
             vpcs,
@@ -205,6 +209,7 @@ impl Region {
             prefix_lists,
             interfaces,
             instances,
+            terminated,
             metadata_defaults: _,
             permissions,
             attachments,
@@ -233,6 +238,7 @@ impl Region {
             prefix_lists,
             interfaces,
             instances,
+            terminated,
             permissions,
             attachments,
             attaching,
@@ -287,13 +293,11 @@ impl Region {
 
     /// Drops instances that were terminated long ago.
     pub(crate) fn forget_terminated(&mut self, now: Timestamp) {
-        let gone: Vec<String> = self
-            .instances
-            .values()
-            .filter(|i| i.terminated.is_some_and(|t| now.since(t) > TERMINATED_VISIBLE_SECONDS))
-            .map(|i| i.id.clone())
-            .collect();
+        let past = |at: Timestamp| now.since(at) > TERMINATED_VISIBLE_SECONDS;
+        let gone = self.terminated.iter().filter(|(_, at)| past(**at));
+        let gone: Vec<String> = gone.map(|(id, _)| id.clone()).collect();
         for id in gone {
+            self.terminated.remove(&id);
             self.instances.remove(&id);
             self.tags.remove(&id);
         }
