@@ -11,6 +11,7 @@ use super::interface::{Interface, Kind};
 use super::interface_describe::{GroupIdentifier, TextItem};
 use super::interface_modify::{Text, check_one};
 use super::region::{find, not_found};
+use super::tags::{TagMap, check_readable};
 use super::unsupported::{Given, refuse};
 use super::vpc::{Flag, FlagItem};
 use super::{Context, Region, group};
@@ -456,6 +457,9 @@ pub(crate) fn modify_metadata(
         http_protocol_ipv6: request.http_protocol_ipv6,
     };
     let options = instance.metadata.clone().changed(&spec)?;
+    if options.tags {
+        check_readable(cx.region.tags.get(&instance.id).into_iter().flat_map(TagMap::keys))?;
+    }
     let id = instance.id.clone();
     let record = cx.region.instances.get_mut(&id).expect("found above");
     record.metadata = options;

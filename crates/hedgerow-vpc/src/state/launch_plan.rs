@@ -15,7 +15,7 @@ use super::launch_settings::{metadata, names, profile, refuse_what_cannot_be, se
 use super::prefix;
 use super::region::{find, not_found};
 use super::subnet::Subnet;
-use super::tags::{TagMap, requested};
+use super::tags::{TagMap, check_readable, requested};
 use super::timeouts::Timeouts;
 use super::unsupported::refuse;
 use super::{Quotas, Region, attachment};
@@ -47,6 +47,11 @@ pub(super) fn plan(
     let instance_tags = requested(&request.tag_specifications, &kinds, "instance")?;
     let interface_tags = requested(&request.tag_specifications, &kinds, "network-interface")?;
 
+    let metadata = metadata(region, request.metadata_options.as_ref())?;
+    if metadata.tags {
+        check_readable(instance_tags.keys())?;
+    }
+
     let default_spec = [default_interface(region, request)?];
     let specs = if request.interfaces.is_empty() { &default_spec[..] } else { &request.interfaces };
     let mut planned = Vec::new();
@@ -71,7 +76,7 @@ pub(super) fn plan(
         vpc: primary.vpc.clone(),
         zone: primary.zone.clone(),
         interfaces: planned,
-        metadata: metadata(region, request.metadata_options.as_ref())?,
+        metadata,
         names: names(primary, request.private_dns_name_options.as_ref())?,
         profile: request.profile.as_ref().map(profile).transpose()?,
         settings: settings(request, limits)?,

@@ -88,6 +88,26 @@ fn check(tag: &Tag) -> Result<(), Ec2Error> {
     Ok(())
 }
 
+/// Refuses keys that cannot be names in an instance's metadata, as EC2 does where its tags are read
+/// there ("View tags for your EC2 instances using instance metadata").
+pub(crate) fn check_readable<'k>(
+    keys: impl IntoIterator<Item = &'k String>,
+) -> Result<(), Ec2Error> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "-_+=,.@:".contains(c);
+    let fits = |key: &str| key.chars().all(known) && ![".", "..", "_index"].contains(&key);
+    match keys.into_iter().find(|key| !fits(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let message = format!(
+                "'{key}' is not a valid tag key. Tag keys must match pattern \
+                 ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not be a reserved name ('.', '..', \
+                 '_index')"
+            );
+            Err(Ec2Error::new("InvalidParameterValue", message))
+        }
+    }
+}
+
 fn check_resources(ids: &[String]) -> Result<(), Ec2Error> {
     if ids.len() > MAX_RESOURCES {
         let message = format!("More than {MAX_RESOURCES} resources specified in one request");
@@ -171,6 +191,9 @@ pub(crate) fn create(cx: &mut Context<'_>, request: CreateTags) -> Result<Done, 
     }
     for id in &request.resources {
         cx.region.kind(id)?;
+        if cx.region.instances.get(id).is_some_and(|instance| instance.metadata.tags) {
+            check_readable(request.tags.iter().map(|tag| &tag.key))?;
+        }
         let present = cx.region.tags.get(id);
         let new =
             request.tags.iter().filter(|t| present.is_none_or(|p| !p.contains_key(&t.key))).count();

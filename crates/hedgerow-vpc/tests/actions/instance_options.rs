@@ -165,3 +165,33 @@ fn an_address_that_was_released_can_be_had_again() {
         .ok("ReleaseAddress AllocationId={eip}")
         .shows("AllocateAddress Address={ip}", "publicIp", "{ip}");
 }
+
+#[test]
+fn tags_that_metadata_shows_have_plain_keys() {
+    let tag = |key: &str| format!("CreateTags ResourceId.1={{i}} Tag.1.Key={key}");
+    let show = |yes: &str| {
+        format!("ModifyInstanceMetadataOptions InstanceId={{i}} InstanceMetadataTags={yes}")
+    };
+    let launch = |key: &str| {
+        format!(
+            "{RUN} MetadataOptions.InstanceMetadataTags=enabled \
+             TagSpecification.1.ResourceType=instance TagSpecification.1.Tag.1.Key={key}"
+        )
+    };
+    let message = "'k8s.io/role' is not a valid tag key. Tag keys must match pattern \
+                   ([0-9a-zA-Z\\-_+=,.@:]{1,255}), and must not be a reserved name ('.', '..', \
+                   '_index')";
+    Scenario::with_instance("m5.large")
+        .ok(&tag("k8s.io/role"))
+        .fails("InvalidParameterValue", &show("enabled"))
+        .says(message, &show("enabled"))
+        .ok(&show("disabled"))
+        .ok("DeleteTags ResourceId.1={i}")
+        .ok(&show("enabled"))
+        .says(message, &tag("k8s.io/role"))
+        .fails("InvalidParameterValue", &tag("_index"))
+        .ok(&tag("team:a-b_c.d@e=f,g"))
+        .ok("CreateTags ResourceId.1={vpc} Tag.1.Key=k8s.io/role")
+        .says(message, &launch("k8s.io/role"))
+        .ok(&launch("role"));
+}
