@@ -5,7 +5,7 @@
 mod harness;
 mod running;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -82,7 +82,11 @@ struct Pair {
 
 fn pair() -> Pair {
     // Of 600 s: most lines, if not all, come when the process is asked to end.
-    let vpc = Vpc::start(&["--flow-log-dir", "{dir}/logs"]);
+    pair_with(&["--flow-log-dir", "{dir}/logs"])
+}
+
+fn pair_with(options: &[&str]) -> Pair {
+    let vpc = Vpc::start(options);
     let id = vpc.ask("CreateVpc&CidrBlock=10.0.0.0/16", "vpcId");
     let subnet = vpc.ask(&format!("CreateSubnet&VpcId={id}&CidrBlock=10.0.1.0/24"), "subnetId");
     let group = |name: &str| {
@@ -237,6 +241,28 @@ fn segments_are_counted_as_on_a_wire() {
     assert_eq!((packets, flags), (got, 19), "SYN with ACK, and FIN: {lines:#?}");
     assert!(bytes >= packets * TCP_HEADERS + SYN_MORE, "{lines:#?}");
     assert_eq!(sum(&lines, far, "egress", back), (packets, bytes, flags));
+}
+
+#[test]
+fn flow_logs_come_by_standard_output() {
+    let mut pair = pair_with(&["--flow-log-dir", "-", "--flow-log-interval", "1"]);
+    let client = pair.udp(&pair.client, CLIENT, 5000);
+    let server = pair.udp(&pair.server, SERVER, 7000);
+    client.send_to(b"x", (SERVER, 7000)).expect("send");
+    server.recv(&mut [0; 8]).expect("it passes");
+    let (mut lines, mut text) = (Vec::new(), String::new());
+    // The client's line and the server's, between those of intervals without a packet.
+    while lines.len() < 2 {
+        text.clear();
+        assert!(pair.vpc.output.read_line(&mut text).expect("read") > 0, "it ended: {lines:?}");
+        if !text.contains(" - ") {
+            lines.push(Line::read(text.trim_end()));
+        }
+    }
+    for (end, direction) in pair.ends.iter().zip(["egress", "ingress"]) {
+        let said = sum(&lines, end, direction, [5000, 7000]);
+        assert_eq!(said, (1, UDP_HEADERS + 1, 0), "{lines:#?}");
+    }
 }
 
 #[test]

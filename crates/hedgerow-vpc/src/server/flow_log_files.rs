@@ -1,4 +1,4 @@
-//! The flow logs of the API as files below a directory.
+//! The flow logs of the API as files below a directory, or as lines of standard output.
 //!
 //! ```text
 //!   cloud-watch-logs  DIR/cloud-watch-logs/GROUP/ENI-all          one file, appended to
@@ -31,6 +31,14 @@ const UNDER_WAY: Duration = Duration::from_millis(5);
 /// How long the last lines may take.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
+/// Where flow logs are written.
+enum Target {
+    /// To files below this directory.
+    Below(PathBuf),
+    /// All to standard output, without headers.
+    Output,
+}
+
 /// Asks for the last lines, and where to say that they are written.
 type Finish = sync::Sender<()>;
 
@@ -38,8 +46,13 @@ type Finish = sync::Sender<()>;
 pub(super) struct Files(mpsc::UnboundedSender<Finish>);
 
 impl Files {
-    /// Writes the flow logs of `server` below `directory` until it ends or [`Files::finish`].
+    /// Writes the flow logs of `server` below `directory`, or to standard output for `-`, until it
+    /// ends or [`Files::finish`].
     pub fn start(server: Weak<Server>, directory: PathBuf, interval: Option<u64>) -> Files {
+        let target = match directory == Path::new("-") {
+            true => Target::Output,
+            false => Target::Below(directory),
+        };
         let (sender, mut inbox) = mpsc::unbounded_channel::<Finish>();
         tokio::spawn(async move {
             let mut sums = Sums::new(interval);
@@ -59,13 +72,13 @@ impl Files {
                     tokio::time::sleep(UNDER_WAY).await;
                     gather(&server, wire, &mut sums).await;
                     let batches = sums.finish(&server.state());
-                    write(&directory, &batches);
+                    write(&target, &batches);
                     let _gone = done.send(());
                     return;
                 }
                 let now = SystemTime::now();
                 let batches = sums.flush(&server.state(), now.checked_sub(LATE).unwrap_or(now));
-                write(&directory, &batches);
+                write(&target, &batches);
             }
         });
         Files(sender)
@@ -96,8 +109,21 @@ async fn gather(server: &Server, wire: &Wire, sums: &mut Sums) {
     }
 }
 
+fn write(target: &Target, batches: &[Batch]) {
+    match target {
+        Target::Below(directory) => write_files(directory, batches),
+        Target::Output => {
+            let text: String = batches.iter().map(lines).collect();
+            let mut output = std::io::stdout().lock();
+            if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+                tracing::error!(%error, "write flow logs to standard output");
+            }
+        }
+    }
+}
+
 /// Appends every batch to its file.
-fn write(directory: &Path, batches: &[Batch]) {
+fn write_files(directory: &Path, batches: &[Batch]) {
     let mut told = BTreeSet::new();
     for batch in batches {
         let path = directory.join(path(batch));
@@ -114,17 +140,16 @@ fn append(path: &Path, batch: &Batch) -> std::io::Result<()> {
         std::fs::create_dir_all(parent)?;
     }
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    let mut text = String::new();
     let in_bucket = matches!(batch.destination, Destination::Bucket { .. });
-    if in_bucket && file.metadata()?.len() == 0 {
-        text.push_str(&batch.header);
-        text.push('\n');
-    }
-    for line in &batch.lines {
-        text.push_str(line);
-        text.push('\n');
-    }
-    file.write_all(text.as_bytes())
+    let header = match in_bucket && file.metadata()?.len() == 0 {
+        true => format!("{}\n", batch.header),
+        false => String::new(),
+    };
+    file.write_all((header + &lines(batch)).as_bytes())
+}
+
+fn lines(batch: &Batch) -> String {
+    batch.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
 
 /// Where a batch goes, below the directory.

@@ -36,7 +36,7 @@ impl Server {
         Ok(())
     }
 
-    /// Writes the flow logs of the API below `directory` from now on; `interval` (seconds) replaces
+    /// Writes the flow logs of the API below `directory`, or to standard output for `-`, from now on; `interval` (seconds) replaces
     /// the one that was asked for. A no-op in records-only mode.
     pub fn write_flow_logs(self: &Arc<Self>, directory: PathBuf, interval: Option<u64>) {
         if self.wire.is_some() {

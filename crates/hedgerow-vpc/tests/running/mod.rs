@@ -9,7 +9,7 @@ mod calls;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub struct Vpc {
     child: Child,
     name: String,
     pub endpoint: SocketAddr,
+    /// Its standard output, behind the line with the endpoint.
+    pub output: BufReader<ChildStdout>,
     pub directory: tempdir::TempDir,
 }
 
@@ -55,10 +57,11 @@ impl Vpc {
             .spawn()
             .expect("start hedgerow-vpc");
         let mut line = String::new();
-        let stdout = child.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("the endpoint's line");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        output.read_line(&mut line).expect("the endpoint's line");
         let address = line.trim().strip_prefix("http://").expect("it started").to_owned();
-        Vpc { child, name, endpoint: address.parse().expect("an address"), directory }
+        let endpoint = address.parse().expect("an address");
+        Vpc { child, name, endpoint, output, directory }
     }
 
     /// Sends an action; the text of the first `element` of the answer.
