@@ -6,7 +6,7 @@ mod harness;
 mod running;
 
 use std::io::{BufRead, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -325,4 +325,71 @@ fn only_interfaces_with_a_flow_log_are_counted() {
         counts
     });
     assert_eq!(counts, [], "its flow log is gone");
+}
+
+#[test]
+fn packets_of_ipv6_are_counted_too() {
+    let mut pair = pair();
+    let network =
+        pair.vpc.ask("DescribeVpcs&Filter.1.Name=cidr&Filter.1.Value.1=10.0.0.0/16", "vpcId");
+    let associate =
+        format!("AssociateVpcCidrBlock&VpcId={network}&AmazonProvidedIpv6CidrBlock=true");
+    pair.vpc.ask(&associate, "associationId");
+    let block = pair.vpc.ask(&format!("DescribeVpcs&VpcId.1={network}"), "ipv6CidrBlock");
+    let block = block.strip_suffix("00::/56").expect("a /56");
+    let subnet = format!("DescribeSubnets&Filter.1.Name=vpc-id&Filter.1.Value.1={network}");
+    let subnet = pair.vpc.ask(&subnet, "subnetId");
+    let associate =
+        format!("AssociateSubnetCidrBlock&SubnetId={subnet}&Ipv6CidrBlock={block}01::/64");
+    pair.vpc.ask(&associate, "associationId");
+    let addresses = pair.ends.each_ref().map(|interface| {
+        let assign =
+            format!("AssignIpv6Addresses&NetworkInterfaceId={interface}&Ipv6AddressCount=1");
+        pair.vpc.ask(&assign, "networkInterfaceId");
+        let find = format!("DescribeNetworkInterfaces&NetworkInterfaceId.1={interface}");
+        pair.vpc.ask(&find, "ipv6Address").parse::<Ipv6Addr>().expect("an address")
+    });
+    let [client, server] = [(&pair.client, 6000), (&pair.server, 7000)];
+    let socket = |(instance, port): (&String, u16), address: Ipv6Addr| {
+        let bind = || UdpSocket::bind((address, port)).expect("bind");
+        let socket = pair.vpc.inside(instance, bind);
+        socket.set_read_timeout(Some(SOON)).expect("timeout");
+        socket
+    };
+    let (near, far) = (socket(client, addresses[0]), socket(server, addresses[1]));
+    let mut buffer = [0; 200];
+    for _ in 0..50 {
+        near.send_to(&[1; 100], (addresses[1], 7000)).expect("send");
+        far.recv(&mut buffer).expect("the rule lets it in");
+    }
+    for _ in 0..20 {
+        far.send_to(&[2; 60], (addresses[0], 6000)).expect("send");
+        near.recv(&mut buffer).expect("it is an answer");
+    }
+    for _ in 0..3 {
+        near.send_to(&[3; 10], (addresses[1], 7001)).expect("send");
+    }
+    assert!(pair.vpc.stop(), "a clean exit on SIGTERM");
+    let lines = pair.lines();
+    let [near, far] = pair.ends.each_ref().map(String::as_str);
+    // A header of IPv6 is 20 bytes longer.
+    let headers = UDP_HEADERS + 20;
+    let (there, back) = ((50, 50 * (100 + headers), 0), (20, 20 * (60 + headers), 0));
+    let refused = (3, 3 * (10 + headers), 0);
+    for (interface, direction, ports, counted) in [
+        (near, "egress", [6000, 7000], there),
+        (far, "ingress", [6000, 7000], there),
+        (far, "egress", [7000, 6000], back),
+        (near, "ingress", [7000, 6000], back),
+        (far, "ingress", [6000, 7001], refused),
+    ] {
+        assert_eq!(sum(&lines, interface, direction, ports), counted, "{lines:#?}");
+    }
+    let [from, to] = addresses.map(|address| address.to_string());
+    let of_both = |line: &&Line| {
+        let ends = [line.source.0.as_str(), line.destination.0.as_str()];
+        ends == [&from, &to] || ends == [&to, &from]
+    };
+    let ours = lines.iter().filter(|line| line.protocol == 17);
+    assert_eq!(ours.clone().filter(of_both).count(), ours.count(), "{lines:#?}");
 }

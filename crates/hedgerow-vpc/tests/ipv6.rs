@@ -6,8 +6,10 @@ mod running;
 
 use std::io::Read;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use hedgerow_datapath::fabric::ROUTER_MAC;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use running::{TIMEOUT, Vpc, body, exchange};
@@ -244,4 +246,128 @@ fn flow_logs_have_ipv6_addresses() {
         assert!(Instant::now() < deadline, "no line of the refused connection:\n{text}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Runs `ip` in an instance.
+fn ip(vpc: &Vpc, instance: &str, arguments: &str) {
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let status = vpc.inside(instance, || Command::new("ip").args(&arguments).status());
+    assert!(status.expect("run ip").success(), "ip {arguments:?} in {instance}");
+}
+
+/// A UDP datagram of IPv6 from port 4000.
+fn datagram(from: Ipv6Addr, to: Ipv6Addr, port: u16) -> Vec<u8> {
+    let mut bytes = raw::udp(4_000, port, b"tagged");
+    let sum = raw::transport_sum(from.into(), to.into(), 17, &bytes);
+    bytes[6..8].copy_from_slice(&sum.to_be_bytes());
+    raw::ipv6(from, to, 17, 64, &bytes)
+}
+
+#[test]
+fn a_branch_has_an_ipv6_address_behind_its_tag() {
+    let vpc = Vpc::start(&[]);
+    let network = network(&vpc);
+    let (server, to) = instance(&vpc, &network.subnets[1], &network.servers, "");
+    let socket = vpc.inside(&server, || UdpSocket::bind((to, 8_080))).expect("bind");
+    socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    // A group of its own: the trunk's must not count.
+    let request =
+        format!("CreateSecurityGroup&VpcId={}&GroupName=branch&GroupDescription=x", network.vpc);
+    let group = vpc.ask(&request, "groupId");
+    let node = format!(
+        "RunInstances&ImageId=ami-1&InstanceType=m5.xlarge&MinCount=1&MaxCount=1&SubnetId={}\
+         &SecurityGroupId.1={}",
+        network.subnets[0], network.clients
+    );
+    let node = vpc.ask(&node, "instanceId");
+    let create = format!("CreateNetworkInterface&SubnetId={}", network.subnets[0]);
+    let trunk = vpc.ask(&format!("{create}&InterfaceType=trunk"), "networkInterfaceId");
+    let attach = format!("InstanceId={node}&NetworkInterfaceId={trunk}&DeviceIndex=1");
+    vpc.ask(&format!("AttachNetworkInterface&{attach}"), "attachmentId");
+    let branch = format!("{create}&Ipv6AddressCount=1&SecurityGroupId.1={group}");
+    let branch = vpc.ask(&branch, "networkInterfaceId");
+    let find = |element: &str| {
+        let find = format!("DescribeNetworkInterfaces&NetworkInterfaceId.1={branch}");
+        vpc.ask(&find, element)
+    };
+    let from: Ipv6Addr = find("ipv6Address").parse().expect("an address");
+    let bytes: Vec<u8> = find("macAddress")
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).expect("hex digits"))
+        .collect();
+    let mac: [u8; 6] = bytes.try_into().expect("a MAC");
+    let associate = format!("TrunkInterfaceId={trunk}&BranchInterfaceId={branch}&VlanId=7");
+    vpc.ask(&format!("AssociateTrunkInterface&{associate}"), "associationId");
+    ip(&vpc, &node, "link set eth1 up");
+    let tap = vpc.inside(&node, || raw::Tap::open("eth1")).expect("a tap");
+    let arrives = |vlan: u16| {
+        let packet = datagram(from, to, 8_080);
+        tap.send(&raw::frame(ROUTER_MAC, mac, Some(vlan), raw::IPV6, &packet));
+        let mut bytes = [0; 16];
+        socket.recv_from(&mut bytes).ok().map(|(length, peer)| {
+            assert_eq!((&bytes[..length], peer), (&b"tagged"[..], (from, 4_000).into()));
+        })
+    };
+    let rule = |group: &str| {
+        let peer = format!("Groups.1.GroupId={group}");
+        authorize(&network.servers, 8_080, &peer).replace("=tcp", "=udp")
+    };
+    assert_eq!(arrives(7), None, "no rule lets it in");
+    vpc.ask(&rule(&network.clients), "return");
+    assert_eq!(arrives(7), None, "the trunk's group is not the branch's");
+    vpc.ask(&rule(&group), "return");
+    assert_eq!(arrives(7), Some(()), "its own is");
+    assert_eq!(arrives(8), None, "nobody has that tag");
+
+    socket.send_to(b"answer", (from, 4_000)).expect("send");
+    let fits = |frame: &raw::Arrived| frame.bytes.ends_with(b"answer");
+    let answer = tap.wait(SOON, fits).expect("an answer at the trunk");
+    assert_eq!((answer.vlan, &answer.bytes[..6]), (Some(7), &mac[..]));
+    let unassign = format!("UnassignIpv6Addresses&NetworkInterfaceId={branch}");
+    vpc.ask(&format!("{unassign}&Ipv6Addresses.1={from}"), "networkInterfaceId");
+    assert_eq!(arrives(7), None, "the address is not its own any more");
+}
+
+#[test]
+fn every_address_of_a_delegated_prefix_is_the_interfaces() {
+    let vpc = Vpc::start(&[]);
+    let network = network(&vpc);
+    let (client, _) = instance(&vpc, &network.subnets[0], &network.clients, "");
+    let (server, to) = instance(&vpc, &network.subnets[1], &network.servers, "");
+    serve(&vpc, &server, 8_080);
+    let eni =
+        |of: &str| vpc.ask(&format!("DescribeInstances&InstanceId.1={of}"), "networkInterfaceId");
+    let assign = |of: &str| {
+        let request =
+            format!("AssignIpv6Addresses&NetworkInterfaceId={}&Ipv6PrefixCount=1", eni(of));
+        vpc.ask(&request, "networkInterfaceId");
+        let find = format!("DescribeNetworkInterfaces&NetworkInterfaceId.1={}", eni(of));
+        vpc.ask(&find, "ipv6Prefix")
+    };
+    let prefixes = [&client, &server].map(|instance| assign(instance));
+    let [from, behind] = prefixes.clone().map(|prefix| {
+        let (base, _) = prefix.split_once('/').expect("a prefix");
+        let base: Ipv6Addr = base.parse().expect("an address");
+        Ipv6Addr::from_bits(base.to_bits() | 0xabcd_0000_0007)
+    });
+    ip(&vpc, &server, &format!("address add {behind}/128 dev eth0 nodad"));
+    ip(&vpc, &client, &format!("address add {from}/128 dev eth0 nodad"));
+    ip(
+        &vpc,
+        &client,
+        &format!("-6 route replace default via fe80::68:72ff:fe00:1 dev eth0 src {from}"),
+    );
+    let peer = format!("Ipv6Ranges.1.CidrIpv6={}", prefixes[0]);
+    vpc.ask(&authorize(&network.servers, 8_080, &peer), "return");
+    let seen = Some(from.to_string());
+    assert_eq!(reach(&vpc, &client, to, 8_080), seen, "from an address of the prefix");
+    assert_eq!(reach(&vpc, &client, behind, 8_080), seen, "to an address of the other's");
+    vpc.ask(&format!("RevokeSecurityGroupIngress&GroupId={}&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=8080&IpPermissions.1.ToPort=8080&IpPermissions.1.{peer}", network.servers), "return");
+    let peer = format!("Groups.1.GroupId={}", network.clients);
+    vpc.ask(&authorize(&network.servers, 8_080, &peer), "return");
+    assert_eq!(reach(&vpc, &client, behind, 8_080), seen, "its group counts for them");
+    let unassign = format!("UnassignIpv6Addresses&NetworkInterfaceId={}", eni(&server));
+    vpc.ask(&format!("{unassign}&Ipv6Prefix.1={}", prefixes[1]), "networkInterfaceId");
+    assert_eq!(reach(&vpc, &client, behind, 8_080), None, "the prefix is gone");
+    assert_eq!(reach(&vpc, &client, to, 8_080), seen, "its other address is not");
 }

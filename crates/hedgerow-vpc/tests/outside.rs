@@ -300,3 +300,66 @@ fn a_private_nat_gateway_has_several_addresses() {
         assert!(peers.contains(&IpAddr::from(address)), "{peers:?}");
     }
 }
+
+#[test]
+fn a_subnet_gives_public_addresses_at_launch() {
+    let network = Network::new("map");
+    network.open_web();
+    let (subnet, group) = (&network.public, &network.group);
+    let reached = |instance: &str| {
+        let find = format!("DescribeInstances&InstanceId.1={instance}");
+        let public: Ipv4Addr = network.vpc.ask(&find, "ipAddress").parse().ok()?;
+        let listen = || TcpListener::bind("0.0.0.0:80").expect("listen");
+        let _listener = network.vpc.inside(instance, listen);
+        network.connect("internet", (public, 80).into()).ok()?;
+        Some(public)
+    };
+    let before = network.vpc.run(subnet, group, "10.0.1.10");
+    let attribute = format!("ModifySubnetAttribute&SubnetId={subnet}&MapPublicIpOnLaunch.Value");
+    network.vpc.ask(&format!("{attribute}=true"), "return");
+    let after = network.vpc.run(subnet, group, "10.0.1.20");
+    network.vpc.ask(&format!("{attribute}=false"), "return");
+    let last = network.vpc.run(subnet, group, "10.0.1.30");
+    let public = reached(&after).expect("in, by its public address");
+
+    let listener = network.vpc.inside("internet", || TcpListener::bind(SERVER).expect("listen"));
+    network.connect(&after, SERVER).expect("out");
+    assert_eq!(listener.accept().expect("accept").1.ip(), public);
+    for instance in [&before, &last] {
+        assert_eq!(reached(instance), None, "it has none");
+        assert!(network.connect(instance, SERVER).is_err(), "nor does it get out");
+    }
+}
+
+#[test]
+fn public_addresses_over_a_stop_and_a_start() {
+    let network = Network::new("power");
+    network.open_web();
+    let (given, first) = network.public_instance("10.0.1.10");
+    let (fixed, _) = network.public_instance("10.0.1.20");
+    let (allocation, elastic) = network.allocate();
+    let associate = format!("AssociateAddress&AllocationId={allocation}&InstanceId={fixed}");
+    network.vpc.ask(&associate, "associationId");
+    let serve = |instance: &str| {
+        network.vpc.inside(instance, || TcpListener::bind("0.0.0.0:80").expect("listen"))
+    };
+    let reached = |public: Ipv4Addr| network.connect("internet", (public, 80).into()).is_ok();
+    let public = || {
+        let find = format!("DescribeInstances&InstanceId.1={given}");
+        network.vpc.ask(&find, "ipAddress").parse::<Ipv4Addr>().ok()
+    };
+    let listeners = [serve(&given), serve(&fixed)];
+    assert!(reached(first) && reached(elastic), "before");
+
+    drop(listeners);
+    let both = format!("InstanceId.1={given}&InstanceId.2={fixed}");
+    network.vpc.ask(&format!("StopInstances&{both}"), "instanceId");
+    assert_eq!(public(), None, "the address of the launch is given back");
+    assert!(!reached(first) && !reached(elastic), "nobody is there");
+    network.vpc.ask(&format!("StartInstances&{both}"), "instanceId");
+    let second = public().expect("another address");
+    assert_ne!(first, second);
+    let _listeners = [serve(&given), serve(&fixed)];
+    assert!(reached(second) && reached(elastic), "the new one, and the elastic one");
+    assert!(!reached(first), "the old one is nobody's");
+}
