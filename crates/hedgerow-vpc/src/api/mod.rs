@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::effect::Effect;
 use crate::journal::{self, Entry};
 use crate::query::params::Node;
+use crate::state::launch;
 use crate::state::route_table::follow_interfaces;
 use crate::state::time::Timestamp;
 use crate::state::{Context, Principal, State};
@@ -202,6 +203,9 @@ fn decide(
     if let Some(token) = &token
         && let Some(first) = context.region.tokens.recall(action.name, token, &node)?
     {
+        if action.name == "RunInstances" {
+            launch::check_repeated(context.region, token)?;
+        }
         return Ok(first.to_owned());
     }
     let answer = (action.run)(&mut context, &node)?;
@@ -220,8 +224,8 @@ fn check_token(action: &Action, node: &Node) -> Result<(), Ec2Error> {
     let token = node.children.get("ClientToken").filter(|_| action.idempotent);
     match token.and_then(|token| token.value.as_deref()) {
         Some(token) if token.len() > MAX_TOKEN || !token.is_ascii() => {
-            let why = format!("Expecting at most {MAX_TOKEN} ASCII characters.");
-            Err(Ec2Error::value("clientToken", token, &why))
+            let message = format!("A client token has at most {MAX_TOKEN} ASCII characters.");
+            Err(Ec2Error::new("InvalidClientToken", message))
         }
         _ => Ok(()),
     }

@@ -19,7 +19,7 @@ use super::subnet_attribute::LaunchNames;
 use super::tags::{TagMap, TagSpecification};
 use super::timeouts::TimeoutSpec;
 use super::unsupported::Given;
-use super::{Context, address, attachment};
+use super::{Context, Region, address, attachment};
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 
@@ -269,6 +269,17 @@ pub(crate) fn run(
     }
     let instances: Vec<&Instance> = ids.iter().map(|id| &cx.region.instances[id]).collect();
     Ok(reservation_item(cx.region, &instances))
+}
+
+/// `IdempotentInstanceTerminated` where nothing of what a launch with this token made is left.
+pub(crate) fn check_repeated(region: &Region, token: &str) -> Result<(), Ec2Error> {
+    let mut made = region.instances.values().filter(|i| i.client_token.as_deref() == Some(token));
+    if !made.all(|instance| instance.terminated.is_some()) {
+        return Ok(());
+    }
+    let message = "The client token you have provided is associated with a terminated instance. \
+                   Please use a different client token.";
+    Err(Ec2Error::new("IdempotentInstanceTerminated", message))
 }
 
 fn plug_in(cx: &mut Context<'_>, instance: &str, planned: &PlannedInterface) {

@@ -78,7 +78,8 @@ impl Tokens {
             Some(first) if first.request == *request => Ok(Some(&first.answer)),
             Some(_) => Err(Ec2Error::new(
                 "IdempotentParameterMismatch",
-                format!("The client token '{token}' was used before with other parameters"),
+                "Arguments on this idempotent request are inconsistent with arguments used in \
+                 previous request(s).",
             )),
         }
     }

@@ -45,6 +45,15 @@ fn a_repeated_client_token_makes_nothing_new() {
         .make("i", "instanceId", run)
         .shows(run, "instanceId", "{i}")
         .shows("DescribeInstances", "instanceId", "{i}")
+        .ok("TerminateInstances InstanceId.1={i}")
+        .says(
+            "The client token you have provided is associated with a terminated instance. Please use \
+             a different client token.",
+            run,
+        )
+        .later(2 * 3_600)
+        .shows("DescribeInstances", "instanceId", "")
+        .fails("IdempotentInstanceTerminated", run)
         .fails(
             "InvalidSubnetID.NotFound",
             "CreateNetworkInterface SubnetId=subnet-1 ClientToken=t2",

@@ -102,8 +102,8 @@ fn a_repeated_client_token_gets_the_first_answer() {
         assert_eq!(second.code_of(&other), "IdempotentParameterMismatch", "{action}");
         for (token, code) in [
             ("t".repeat(64), ""),
-            ("t".repeat(65), "InvalidParameterValue"),
-            ("é".to_owned(), "InvalidParameterValue"),
+            ("t".repeat(65), "InvalidClientToken"),
+            ("é".to_owned(), "InvalidClientToken"),
         ] {
             let (fresh, request) = ready(&happies()[action]);
             assert_eq!(fresh.code_of(&format!("{request} ClientToken={token}")), code, "{action}");

@@ -25,6 +25,7 @@ const FOR_ALL: &[&str] = &[
     "FilterLimitExceeded",
     "IdempotentParameterMismatch",
     "InvalidAction",
+    "InvalidClientToken",
     "UnknownParameter",
 ];
 
