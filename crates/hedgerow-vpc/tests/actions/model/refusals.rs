@@ -3,6 +3,8 @@
 //! `refusals.txt` is the table. It is held from both sides:
 //!
 //! - every line's request is refused with its code, and nothing changes;
+//! - every place in the sources of the state that refuses is reached, by the lines or by the changed
+//!   happy requests below;
 //! - no test meets a pair of action and code that is not in it: the scenarios of all tests here and
 //!   the random walk look each refusal up ([`check`]), and so do the happy requests with one part
 //!   left out, changed or added, which are tried here one by one.
@@ -12,10 +14,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
+use hedgerow_vpc::api::error::Ec2Error;
 use hedgerow_vpc::state::Quotas;
 
 use super::coverage::{happies, ready};
-use super::{Facts, facts, slices, world};
+use super::{Facts, codes, facts, slices, world};
 use crate::scenario::Scenario;
 
 /// Codes that every action answers with, for reasons that have nothing to do with it; tests go through
@@ -77,6 +80,35 @@ pub fn check(action: &str, code: &str, request: &str) {
     assert!(!built || is_known(action, code), "not in refusals.txt: {code} {request}");
 }
 
+/// The request with what is written shorter in the table in full.
+fn in_full(request: &str) -> String {
+    let parts = request.split_whitespace().flat_map(|part| match part.split_once('=') {
+        Some((name, value)) => numbered(name, &repeated(value)),
+        None => vec![part.to_owned()],
+    });
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+/// `xxx` for `x@3`.
+fn repeated(value: &str) -> String {
+    let times = value.rsplit_once('@').and_then(|(text, n)| Some(text.repeat(n.parse().ok()?)));
+    times.unwrap_or_else(|| value.to_owned())
+}
+
+/// `Name.1=x`, `Name.2=x` for `Name.1..2=x`, with the number for `#`.
+fn numbered(name: &str, value: &str) -> Vec<String> {
+    let Some((before, after)) = name.split_once("..") else {
+        return vec![format!("{name}={value}")];
+    };
+    let (list, first) = before.rsplit_once('.').expect("Name.1..2");
+    let (last, rest) = after
+        .split_once('.')
+        .map_or((after, String::new()), |(last, rest)| (last, format!(".{rest}")));
+    let number = |text: &str| text.parse::<u32>().expect("a number");
+    let one = |n: u32| format!("{list}.{n}{rest}={}", value.replace('#', &n.to_string()));
+    (number(first)..=number(last)).map(one).collect()
+}
+
 fn carried_out(scenario: Scenario, step: &str) -> Scenario {
     let (first, rest) = step.split_once(' ').unwrap_or((step, ""));
     match first.split_once('=') {
@@ -91,20 +123,36 @@ fn carried_out(scenario: Scenario, step: &str) -> Scenario {
     }
 }
 
-#[test]
-fn every_line_of_the_table_is_refused_as_it_says() {
-    let mut others = Vec::new();
+/// Tries every line of the table; what is refused otherwise, and where the refusals come from.
+fn try_lines() -> (Vec<String>, BTreeSet<Place>) {
+    let (mut others, mut reached) = (Vec::new(), BTreeSet::new());
     let slices: BTreeSet<&str> = slices::actions().collect();
     for Refusal { action, code, steps } in table() {
         let (last, before) = steps.split_last().expect("a request");
         let world = if slices.contains(action) { slices::world() } else { world::world() };
         let ready = before.iter().fold(world, |s, step| carried_out(s, step));
         let mut after = ready.clone();
-        let got = after.try_send(last).result.err().map(|error| error.code);
+        let refused = after.try_send(&in_full(last)).result.err();
+        reached.extend(refused.as_ref().map(place));
+        let got = refused.map(|error| error.code);
         if got != Some(code) || !after.same_records(&ready) {
             others.push(format!("{code} {}\n  got {got:?}", steps.join("; ")));
         }
     }
+    (others, reached)
+}
+
+/// A file of the sources and a line in it.
+type Place = (String, u32);
+
+fn place(error: &Ec2Error) -> Place {
+    let (file, line) = error.origin.place();
+    (file.rsplit('/').next().unwrap_or(file).to_owned(), line)
+}
+
+#[test]
+fn every_line_of_the_table_is_refused_as_it_says() {
+    let (others, _) = try_lines();
     assert!(others.is_empty(), "{}", others.join("\n"));
 }
 
@@ -224,6 +272,7 @@ fn try_out(
     scenario: &Scenario,
     requests: &[&'static str],
     missing: &mut BTreeMap<(&'static str, &'static str), String>,
+    reached: &mut BTreeSet<Place>,
 ) {
     let (request, before) = requests.split_last().expect("a request");
     let values = scenario.ids().into_iter().chain(VALUES.iter().map(|v| (*v).to_owned()));
@@ -234,6 +283,7 @@ fn try_out(
             tried = scenario.clone();
             continue;
         };
+        reached.insert(place(&error));
         if !is_known(action, error.code) {
             let steps: Vec<&str> = before.iter().copied().chain([mutation.as_str()]).collect();
             missing.entry((action, error.code)).or_insert_with(|| steps.join("; "));
@@ -244,15 +294,21 @@ fn try_out(
 #[test]
 fn happy_requests_with_one_part_changed_are_refused_as_the_table_says() {
     let (happies, mut missing) = (happies(), BTreeMap::new());
+    let (_, mut reached) = try_lines();
     for (action, facts) in facts() {
         let happy = &happies[action];
         let (scenario, _) = ready(happy);
-        try_out((action, &facts), &scenario, happy.requests, &mut missing);
+        try_out((action, &facts), &scenario, happy.requests, &mut missing, &mut reached);
     }
     for (action, request) in slices::happy() {
-        try_out((action, &Facts::default()), &slices::world(), &[request], &mut missing);
+        let (facts, world) = (Facts::default(), slices::world());
+        try_out((action, &facts), &world, &[request], &mut missing, &mut reached);
     }
     let lines: Vec<String> =
         missing.iter().map(|((_, code), steps)| format!("{code} {steps}")).collect();
     assert!(lines.is_empty(), "not in refusals.txt:\n{}", lines.join("\n"));
+    // And every place in the sources that refuses was reached.
+    let unmet = codes::places().into_iter().filter(|place| !reached.contains(place));
+    let unmet: Vec<Place> = unmet.collect();
+    assert!(unmet.is_empty(), "no line of refusals.txt leads to {unmet:?}");
 }
