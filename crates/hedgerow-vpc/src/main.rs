@@ -61,15 +61,15 @@ struct Run {
     #[command(flatten)]
     keep: Keep,
     /// Append a line per judged flow to this file, or to standard output for -.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "records_only")]
     flow_log: Option<PathBuf>,
     /// Append a JSON object per judged flow to this file, or to standard output for -: with
     /// interface, groups, and the rule that allowed or the gate that refused.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "records_only")]
     flow_log_json: Option<PathBuf>,
     /// Write the flow logs that CreateFlowLogs makes below this directory, or all of them to standard
     /// output for -.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "records_only")]
     flow_log_dir: Option<PathBuf>,
     /// Seconds that a line of those covers, whatever was asked for (60 or 600).
     #[arg(long, value_name = "SECONDS", requires = "flow_log_dir",

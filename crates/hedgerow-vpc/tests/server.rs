@@ -70,3 +70,14 @@ fn it_lists_what_clients_can_ask() {
     let hidden = |name: &&&str| names_labs_own(format!("Action={name}").as_bytes()).is_some();
     assert_eq!(listed.iter().find(hidden), None, "no client can ask it");
 }
+
+#[test]
+fn flow_logs_need_packets() {
+    for option in ["--flow-log", "--flow-log-json", "--flow-log-dir"] {
+        let arguments = ["run", "--records-only", "--listen", "127.0.0.1:0", option, "-"];
+        let run = Command::new(env!("CARGO_BIN_EXE_hedgerow-vpc")).args(arguments).output();
+        let run = run.expect("run hedgerow-vpc");
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(!run.status.success() && said.contains("cannot be used with"), "{option}: {said}");
+    }
+}
