@@ -174,8 +174,8 @@ fn decide(
     now: Timestamp,
     outcome: &mut Outcome,
 ) -> Result<String, Ec2Error> {
-    let mut node = Node::parse(body)
-        .map_err(|error| Ec2Error::new("InvalidParameterValue", error.to_string()))?;
+    let mut node =
+        Node::parse(body).map_err(|error| Ec2Error::new(error.code(), error.to_string()))?;
     outcome.api = Api::of_version(node.children.get("Version").and_then(|v| v.value.as_deref()));
     for name in PROTOCOL_PARAMETERS {
         node.children.remove(*name);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::xml::carries;
+
 /// Most parameters in one request; EC2's largest lists have 1,000 entries of a few fields.
 const MAX_PARAMETERS: usize = 20_000;
 /// Deepest name, in parts; the deepest EC2 knows has seven.
@@ -29,9 +31,22 @@ pub enum ParamsError {
     /// A name is too long or too deep to be a parameter of any action.
     #[error("the parameter name '{0}…' is longer than {MAX_NAME} bytes or deeper than {MAX_DEPTH}")]
     Name(String),
+    /// No answer could tell the value.
+    #[error("The value of the parameter {0} has a character that is not valid")]
+    Character(String),
     /// A name has two values.
     #[error("the parameter {0} is given twice")]
     Twice(String),
+}
+
+impl ParamsError {
+    /// EC2's code for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ParamsError::Character(_) => "InvalidCharacter",
+            _ => "InvalidParameterValue",
+        }
+    }
 }
 
 impl Node {
@@ -50,6 +65,9 @@ impl Node {
     fn insert(&mut self, name: &str, value: String) -> Result<(), ParamsError> {
         if name.len() > MAX_NAME || name.split('.').count() > MAX_DEPTH {
             return Err(ParamsError::Name(name.chars().take(64).collect()));
+        }
+        if !value.chars().all(carries) {
+            return Err(ParamsError::Character(name.to_owned()));
         }
         let mut node = self;
         for part in name.split('.') {

@@ -42,11 +42,15 @@ pub fn escape(text: &str, out: &mut String) {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\r' => out.push_str("&#13;"),
-            '\t' | '\n' => out.push(c),
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            _ if !carries(c) => out.push('\u{fffd}'),
             _ => out.push(c),
         }
     }
+}
+
+/// Whether XML 1.0 can carry the character.
+pub fn carries(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r') || !matches!(c, '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// Whether the byte is a character that nothing has to be done about.

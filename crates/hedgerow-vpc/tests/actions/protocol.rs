@@ -23,6 +23,25 @@ fn malformed_requests_get_ec2s_codes() {
 }
 
 #[test]
+fn what_no_answer_could_tell_is_refused() {
+    let mut state = State::new(1, Quotas::default());
+    let mut code = |character: &str| {
+        let body = format!(
+            "Action=CreateVpc&CidrBlock=10.0.0.0/16&DryRun=true&TagSpecification.1.ResourceType=vpc\
+             &TagSpecification.1.Tag.1.Key=k&TagSpecification.1.Tag.1.Value=a{character}b"
+        );
+        let outcome = answer(&mut state, "us-west-2", body.as_bytes(), Timestamp(1));
+        outcome.result.expect_err("a dry run").code
+    };
+    for refused in ["%00", "%01", "%0B", "%1B", "%1F", "%EF%BF%BE", "%EF%BF%BF"] {
+        assert_eq!(code(refused), "InvalidCharacter", "{refused}");
+    }
+    for told in ["%09", "%0A", "%0D", "+", "%7F", "%C2%85", "%F0%9F%98%80", "%EF%BF%BD"] {
+        assert_eq!(code(told), "DryRunOperation", "{told}");
+    }
+}
+
+#[test]
 fn dry_run_decides_and_changes_nothing() {
     Scenario::with_subnet()
         .fails("DryRunOperation", "CreateVpc CidrBlock=10.9.0.0/16 DryRun=true")
