@@ -19,7 +19,9 @@
 //! 3. for an action that lists, an entry in [`selects`]: each filter and the pages are tried with it;
 //! 4. for what stays out, a line in `differences.txt`: `ACTION MEMBER reason`, or
 //!    `ACTION filter:NAME reason`; `*` stands for any text, and for every action in first place.
-//!    Members are written as requests write them (`Placement.GroupName`, `Ipv6Address.1`).
+//!    Members are written as requests write them (`Placement.GroupName`, `Ipv6Address.1`);
+//! 5. a line in `refusals.txt` for each code that it is refused with and each place that refuses: the
+//!    tests print what is missing.
 
 mod answers;
 mod codes;
