@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
@@ -18,6 +18,8 @@ use hedgerow_datapath::fabric::{
 
 const SENDER: [u8; 4] = [10, 0, 0, 10];
 const RECEIVER: [u8; 4] = [10, 0, 0, 20];
+const SENDER_V6: Ipv6Addr = Ipv6Addr::new(0x3fff, 0x23, 0, 0, 0, 0, 0, 0x10);
+const RECEIVER_V6: Ipv6Addr = Ipv6Addr::new(0x3fff, 0x23, 0, 0, 0, 0, 0, 0x20);
 const SENDER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const RECEIVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// The loopback device: the frames come from there, as far as the program can tell.
@@ -30,7 +32,8 @@ const BRANCH_VLAN: u16 = 5;
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Dropped(Reason),
-    /// No verdict: ARP that is answered or not, and protocols that a VPC does not carry.
+    /// No verdict: ARP and neighbour discovery that is answered or not, and protocols that a VPC does
+    /// not carry.
     Unjudged,
     Forwarded,
     /// It depends on frames before: later fragments, ICMP errors.
@@ -66,8 +69,10 @@ fn fate(frame: &[u8]) -> Fate {
             Some(packet) => judge(frame, &packet),
             None => Fate::Dropped(Reason::Malformed),
         },
-        // This oracle knows IPv4 only.
-        0x86dd => Fate::Open,
+        0x86dd => match ipv6(&frame[l3..]) {
+            Some(packet) => judge_v6(frame, &packet, vlan == BRANCH_VLAN),
+            None => Fate::Dropped(Reason::Malformed),
+        },
         _ => Fate::Unjudged,
     }
 }
@@ -77,9 +82,9 @@ fn arp(bytes: &[u8]) -> Fate {
     if whole { Fate::Unjudged } else { Fate::Dropped(Reason::Malformed) }
 }
 
-struct Packet {
-    source: [u8; 4],
-    destination: [u8; 4],
+struct Packet<A> {
+    source: A,
+    destination: A,
     protocol: u8,
     later_fragment: bool,
     /// Destination port, or ICMP type and code.
@@ -87,7 +92,7 @@ struct Packet {
 }
 
 /// A datagram that lies wholly in `bytes`, and whose headers do not contradict each other.
-fn ipv4(bytes: &[u8]) -> Option<Packet> {
+fn ipv4(bytes: &[u8]) -> Option<Packet<[u8; 4]>> {
     let header = bytes.get(..20)?;
     let (length, total) = (usize::from(header[0] & 15) * 4, usize::from(word(header, 2)?));
     if header[0] >> 4 != 4 || length < 20 || total < length || total > bytes.len() {
@@ -104,11 +109,66 @@ fn ipv4(bytes: &[u8]) -> Option<Packet> {
     if packet.later_fragment {
         return Some(packet);
     }
-    let port = transport(packet.protocol, &bytes[length..total], fragment & 0x2000 != 0)?;
+    let more = fragment & 0x2000 != 0;
+    let port = transport((packet.protocol, ICMP), &bytes[length..total], more)?;
     Some(Packet { port, ..packet })
 }
 
-fn transport(protocol: u8, bytes: &[u8], more: bool) -> Option<u16> {
+/// The same of IPv6, behind at most six extension headers (RFC 8200, 4).
+fn ipv6(bytes: &[u8]) -> Option<Packet<Ipv6Addr>> {
+    let header = bytes.get(..40)?;
+    let total = 40 + usize::from(word(header, 4)?);
+    let address =
+        |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(&header[at..at + 16]).ok()?));
+    let bytes = bytes.get(..total).filter(|_| header[0] >> 4 == 6)?;
+    let mut packet = Packet {
+        source: address(8)?,
+        destination: address(24)?,
+        protocol: header[6],
+        later_fragment: false,
+        port: 0,
+    };
+    let (mut at, mut more) = (40, false);
+    for _ in 0..MOST_EXTENSIONS {
+        if !EXTENSIONS.contains(&packet.protocol) {
+            break;
+        }
+        let extension = bytes.get(at..at + 8)?;
+        let length = usize::from(extension[1]);
+        at += match packet.protocol {
+            FRAGMENT => 8,
+            AUTHENTICATION => (length + 2) * 4,
+            _ => (length + 1) * 8,
+        };
+        if packet.protocol == FRAGMENT {
+            let fragment = word(extension, 2)?;
+            more = fragment & 1 != 0;
+            packet.later_fragment = fragment >> 3 != 0;
+        }
+        packet.protocol = extension[0];
+        if packet.later_fragment {
+            return Some(packet);
+        }
+    }
+    if EXTENSIONS.contains(&packet.protocol) {
+        return None;
+    }
+    // A header may say that it ends where the packet has ended already.
+    let rest = bytes.get(at..).unwrap_or_default();
+    let port = transport((packet.protocol, ICMPV6), rest, more)?;
+    Some(Packet { port, ..packet })
+}
+
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+/// Hop-by-hop options, routing, fragment, authentication, destination options.
+const EXTENSIONS: [u8; 5] = [0, 43, FRAGMENT, AUTHENTICATION, 60];
+const MOST_EXTENSIONS: usize = 6;
+
+/// The port of a transport header that is whole; `icmp` is the family's number of it.
+fn transport((protocol, icmp): (u8, u8), bytes: &[u8], more: bool) -> Option<u16> {
     match protocol {
         6 => {
             let header = bytes.get(..20)?;
@@ -120,12 +180,42 @@ fn transport(protocol: u8, bytes: &[u8], more: bool) -> Option<u16> {
             let length = usize::from(word(header, 4)?);
             (length >= 8 && (more || length <= bytes.len())).then(|| word(header, 2))?
         }
-        1 => word(bytes.get(..8)?, 0),
+        number if number == icmp => word(bytes.get(..8)?, 0),
         _ => Some(0),
     }
 }
 
-fn judge(frame: &[u8], packet: &Packet) -> Fate {
+fn judge_v6(frame: &[u8], packet: &Packet<Ipv6Addr>, branch: bool) -> Fate {
+    let local = |address: Ipv6Addr| address.is_unspecified() || address.is_unicast_link_local();
+    let kind = packet.port >> 8;
+    if packet.protocol == ICMPV6 && matches!(kind, 130..=137 | 143) {
+        return Fate::Unjudged;
+    }
+    if frame[0] & 1 == 1 || packet.destination.is_multicast() {
+        return Fate::Dropped(Reason::Multicast);
+    }
+    if branch || packet.source != SENDER_V6 {
+        return Fate::Dropped(Reason::SourceAddress);
+    }
+    if packet.destination == SENDER_V6 {
+        return Fate::Open;
+    }
+    if local(packet.destination) || packet.destination != RECEIVER_V6 {
+        // Services of the VPC, which this one has not, and nobody's addresses.
+        return Fate::Dropped(Reason::NoRoute);
+    }
+    let allowed = match packet.protocol {
+        _ if packet.later_fragment => return Fate::Open,
+        ICMPV6 if matches!(kind, 1..=4) => return Fate::Open,
+        ICMPV6 => kind == 128,
+        6 | 17 => (1000..2000).contains(&packet.port),
+        47 => true,
+        _ => false,
+    };
+    if allowed { Fate::Forwarded } else { Fate::Dropped(Reason::IngressGroups) }
+}
+
+fn judge(frame: &[u8], packet: &Packet<[u8; 4]>) -> Fate {
     if packet.source != SENDER {
         return Fate::Dropped(Reason::SourceAddress);
     }
@@ -159,16 +249,9 @@ struct Bench {
 
 static BENCH: OnceLock<Mutex<Bench>> = OnceLock::new();
 
-fn rule(number: usize, direction: Direction, traffic: Traffic) -> Rule {
-    let peer = Peer::from("0.0.0.0/0".parse::<hedgerow_core::prefix::IpPrefix>().expect("prefix"));
-    // Not for everybody: such flows would not be tracked, which is another test's matter.
-    let peer = match direction {
-        Direction::Egress => peer,
-        Direction::Ingress => {
-            Peer::from("10.0.0.0/8".parse::<hedgerow_core::prefix::IpPrefix>().expect("prefix"))
-        }
-    };
-    Rule { id: RuleId(format!("sgr-{number}")), direction, traffic, peer }
+fn rule(number: usize, direction: Direction, traffic: Traffic, peer: &str) -> Rule {
+    let peer: hedgerow_core::prefix::IpPrefix = peer.parse().expect("prefix");
+    Rule { id: RuleId(format!("sgr-{number}")), direction, traffic, peer: Peer::from(peer) }
 }
 
 /// An interface in subnet 10.0.0.0/24 that checks addresses.
@@ -177,7 +260,7 @@ fn plain(key: u32, place: Place) -> Interface {
         key,
         vpc: 1,
         subnet: "10.0.0.0/24".parse().expect("prefix"),
-        subnet_v6: None,
+        subnet_v6: Some("3fff:23::/64".parse().expect("prefix")),
         mac: [0; 6],
         addresses: Vec::new(),
         prefixes_v6: Vec::new(),
@@ -201,24 +284,41 @@ impl Bench {
             Traffic::Tcp { from: range.0, to: range.1 },
             Traffic::Udp { from: range.0, to: range.1 },
             Traffic::Icmp { kind: Some(8), code: None },
+            Traffic::Icmpv6 { kind: Some(128), code: None },
             Traffic::Other(47),
         ];
-        let open = vec![rule(0, Direction::Egress, Traffic::All)];
-        let ingress = traffic.into_iter().zip(1..);
-        let guarded = ingress.map(|(traffic, n)| rule(n, Direction::Ingress, traffic)).collect();
+        let all = ["0.0.0.0/0", "::/0"];
+        let open = all.map(|peer| rule(0, Direction::Egress, Traffic::All, peer)).to_vec();
+        // Not for everybody: such flows would not be tracked, which is another test's matter.
+        let near = ["10.0.0.0/8", "3fff:23::/32"];
+        let ingress = traffic.into_iter().flat_map(|traffic| near.map(|peer| (traffic, peer)));
+        let guarded = (1..)
+            .zip(ingress)
+            .map(|(n, (traffic, peer))| rule(n, Direction::Ingress, traffic, peer))
+            .collect();
         for (id, rules) in [("sg-open", open), ("sg-guarded", guarded)] {
             let group = Group { id: id.into(), rules };
             fabric.put_group(1, group, now).expect("put group");
         }
-        let interface = |key, mac, address: Option<[u8; 4]>, group: &str, place| Interface {
-            mac,
-            addresses: address.into_iter().map(|address| Ipv4Addr::from(address).into()).collect(),
-            groups: BTreeSet::from([GroupId(group.to_owned())]),
-            ..plain(key, place)
-        };
+        let interface =
+            |key, mac, address: Option<([u8; 4], Ipv6Addr)>, group: &str, place| Interface {
+                mac,
+                addresses: address
+                    .into_iter()
+                    .flat_map(|(v4, v6)| [Ipv4Addr::from(v4).into(), v6.into()])
+                    .collect(),
+                groups: BTreeSet::from([GroupId(group.to_owned())]),
+                ..plain(key, place)
+            };
         for view in [
-            interface(1, SENDER_MAC, Some(SENDER), "sg-open", Place::Port(PORT)),
-            interface(2, RECEIVER_MAC, Some(RECEIVER), "sg-guarded", Place::Port(PORT)),
+            interface(1, SENDER_MAC, Some((SENDER, SENDER_V6)), "sg-open", Place::Port(PORT)),
+            interface(
+                2,
+                RECEIVER_MAC,
+                Some((RECEIVER, RECEIVER_V6)),
+                "sg-guarded",
+                Place::Port(PORT),
+            ),
             interface(
                 3,
                 SENDER_MAC,
@@ -277,6 +377,10 @@ fn amend(how: u8, frame: &mut [u8]) {
     }
     let l3 = if frame[12..14] == [0x81, 0] { 18 } else { 14 };
     let end = frame.len();
+    if how & 16 != 0 {
+        amend_v6(how, frame, l3);
+        return;
+    }
     if how & 2 != 0 && end >= l3 + 20 {
         frame[l3 - 2..l3].copy_from_slice(&[8, 0]);
         frame[l3 + 12..l3 + 16].copy_from_slice(&SENDER);
@@ -288,5 +392,24 @@ fn amend(how: u8, frame: &mut [u8]) {
     }
     if how & 8 != 0 && end >= l3 + 20 {
         frame[l3 + 6..l3 + 8].fill(0);
+    }
+}
+
+fn amend_v6(how: u8, frame: &mut [u8], l3: usize) {
+    let end = frame.len();
+    if end < l3 + 40 {
+        return;
+    }
+    if how & 2 != 0 {
+        frame[l3 - 2..l3].copy_from_slice(&[0x86, 0xdd]);
+        frame[l3 + 8..l3 + 24].copy_from_slice(&SENDER_V6.octets());
+        frame[l3 + 24..l3 + 40].copy_from_slice(&RECEIVER_V6.octets());
+    }
+    if how & 4 != 0 {
+        frame[l3] = 0x60 | frame[l3] & 0x0f;
+        frame[l3 + 4..l3 + 6].copy_from_slice(&((end - l3 - 40) as u16).to_be_bytes());
+    }
+    if how & 8 != 0 {
+        frame[l3 + 6] = EXTENSIONS[usize::from(frame[l3 + 6]) % EXTENSIONS.len()];
     }
 }
