@@ -158,7 +158,13 @@ fn the_endpoint_follows_the_clusters_access(lab: &Lab, node: &str) {
     assert!(name.ends_with(".gr7.us-west-2.eks.amazonaws.com"), "{name}");
     let address = || said(&format!("getent ahostsv4 {name} | head -n 1 | cut -d ' ' -f 1"));
     let healthy = |host: &str| said(&format!("curl -sk -m 3 https://{host}/healthz; true")) == "ok";
-    let reached = || healthy(&name);
+    // On a busy machine one attempt proves nothing.
+    let soon = |host: &str| {
+        let deadline = Instant::now() + READY;
+        std::iter::repeat_with(|| healthy(host)).find(|ok| *ok || Instant::now() > deadline)
+            == Some(true)
+    };
+    let (reached, refused) = (|| soon(&name), || !healthy(&name));
     let from_machine = || lab.try_run("kubectl get --raw /healthz").status.success();
     let update = |config: &str| {
         let line = "aws eks update-cluster-config --name $CLUSTER_NAME --resources-vpc-config";
@@ -166,8 +172,8 @@ fn the_endpoint_follows_the_clusters_access(lab: &Lab, node: &str) {
     };
     assert!(address().starts_with("10.0.") && reached(), "{}", address());
     update("endpointPrivateAccess=false");
-    assert_eq!((address().as_str(), reached()), ("203.0.113.10", false), "no way out");
-    assert!(healthy("10.100.0.1"), "the Service, by the control plane's interface");
+    assert_eq!((address().as_str(), refused()), ("203.0.113.10", true), "no way out");
+    assert!(soon("10.100.0.1"), "the Service, by the control plane's interface");
     assert_eq!(lab.hedgerow(&["exec", node, "--", "hostname"]).trim(), node);
     lab.run(&format!("kubectl get --raw /api/v1/nodes/{node}/proxy/healthz"));
 
@@ -195,7 +201,7 @@ fn the_endpoint_follows_the_clusters_access(lab: &Lab, node: &str) {
     assert!(reached(), "by the public endpoint");
     the_kubelet_comes_by_the_public_endpoint(lab, node);
     update("publicAccessCidrs=203.0.113.99/32");
-    assert!(!reached() && !from_machine(), "neither address is let in");
+    assert!(refused() && !from_machine(), "neither address is let in");
     update(&format!("publicAccessCidrs={public}/32"));
     assert!(reached() && !from_machine(), "{public} is let in, 127.0.0.1 is not");
     update("endpointPrivateAccess=true,endpointPublicAccess=false");
