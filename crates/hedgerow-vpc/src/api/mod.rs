@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::effect::Effect;
 use crate::journal::{self, Entry};
+use crate::query::de::boolean;
 use crate::query::params::Node;
 use crate::state::launch;
 use crate::state::route_table::follow_interfaces;
@@ -190,10 +191,12 @@ fn decide(
     outcome.api = action.api;
     outcome.effects = state.open_region(region, now)?;
     check_token(action, &node)?;
-    match node.take("DryRun").as_deref() {
-        None | Some("false") => {}
-        Some("true") => return Err(rehearse(state, region, action, &node, now)),
-        Some(other) => return Err(Ec2Error::value("DryRun", other, "Expected true or false.")),
+    if let Some(text) = node.take("DryRun") {
+        match boolean(&text) {
+            Some(false) => {}
+            Some(true) => return Err(rehearse(state, region, action, &node, now)),
+            None => return Err(Ec2Error::value("DryRun", &text, "Expected true or false.")),
+        }
     }
     let mut context = state.context(region, now);
     context.caller = caller.clone();

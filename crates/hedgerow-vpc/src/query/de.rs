@@ -99,6 +99,16 @@ macro_rules! numbers {
     };
 }
 
+/// A boolean, in capitals or not, as Python writes it.
+pub fn boolean(text: &str) -> Option<bool> {
+    let is = |word: &str| text.eq_ignore_ascii_case(word);
+    match (is("true"), is("false")) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
+}
+
 impl<'de> de::Deserializer<'de> for Deserializer<'_> {
     type Error = QueryError;
 
@@ -120,10 +130,9 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
-        match self.text()?.to_ascii_lowercase().as_str() {
-            "true" => visitor.visit_bool(true),
-            "false" => visitor.visit_bool(false),
-            _ => Err(self.invalid("Expected true or false.")),
+        match boolean(self.text()?) {
+            Some(value) => visitor.visit_bool(value),
+            None => Err(self.invalid("Expected true or false.")),
         }
     }
 

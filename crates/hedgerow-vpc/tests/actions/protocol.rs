@@ -46,9 +46,11 @@ fn dry_run_decides_and_changes_nothing() {
     Scenario::with_subnet()
         .fails("DryRunOperation", "CreateVpc CidrBlock=10.9.0.0/16 DryRun=true")
         .fails("DryRunOperation", "DeleteSubnet SubnetId={subnet} DryRun=true")
+        .fails("DryRunOperation", "DeleteSubnet SubnetId={subnet} DryRun=TRUE")
+        .fails("InvalidParameterValue", "DeleteSubnet SubnetId={subnet} DryRun=1")
         .fails("InvalidSubnetID.NotFound", "DeleteSubnet SubnetId=subnet-1 DryRun=true")
         .fails("InvalidParameterValue", "CreateVpc CidrBlock=10.9.0.0/16 DryRun=maybe")
-        .ok("CreateVpc CidrBlock=10.9.0.0/16 DryRun=false");
+        .ok("CreateVpc CidrBlock=10.9.0.0/16 DryRun=False");
 }
 
 #[test]
