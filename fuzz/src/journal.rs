@@ -18,7 +18,7 @@ fn written(bytes: &mut &[u8]) -> (Vec<u8>, Vec<(u64, Entry)>) {
         let mut encoded = Vec::new();
         for _ in 0..=next(bytes) % 3 {
             let entry = Entry {
-                kind: [Kind::Request, Kind::Settle, Kind::Hold][usize::from(next(bytes) % 3)],
+                kind: Kind::ALL[usize::from(next(bytes)) % Kind::ALL.len()],
                 instant: u64::from(next(bytes)),
                 mint: (u64::from(next(bytes)), 1),
                 outcome: u32::from(next(bytes)) << 24,

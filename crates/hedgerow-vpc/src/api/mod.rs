@@ -131,15 +131,23 @@ const PROTOCOL_PARAMETERS: &[&str] = &[
     "X-Amz-SignedHeaders",
 ];
 
-/// Answers a form body on behalf of a region: parses, decides, changes `state`.
-pub fn answer(state: &mut State, region: &str, body: &[u8], now: Timestamp) -> Outcome {
-    answer_to(&Principal::User, state, region, body, now)
+/// What an answer depends on besides the request and the records.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// Who asks. What changes the records does not depend on it: the journal does not know.
+    pub caller: Principal,
+    /// How many instances a launch may make, where that is fewer than it would take.
+    pub room: Option<u32>,
 }
 
-/// As [`answer`], to this principal. What changes `state` does not depend on who asks: the journal
-/// does not know.
-pub fn answer_to(
-    caller: &Principal,
+/// Answers a form body on behalf of a region: parses, decides, changes `state`.
+pub fn answer(state: &mut State, region: &str, body: &[u8], now: Timestamp) -> Outcome {
+    answer_on(Terms::default(), state, region, body, now)
+}
+
+/// As [`answer`], on these terms.
+pub fn answer_on(
+    terms: Terms,
     state: &mut State,
     region: &str,
     body: &[u8],
@@ -153,22 +161,20 @@ pub fn answer_to(
         remembered: None,
     };
     let mint = state.mint_position();
-    outcome.result = decide(caller, state, region, body, now, &mut outcome);
+    let room = terms.room;
+    outcome.result = decide(terms, state, region, body, now, &mut outcome);
     if outcome.changes() {
-        state.note(|| Entry {
-            kind: journal::Kind::Request,
-            instant: now.0,
-            mint,
-            outcome: journal::fingerprint(&outcome.result),
-            region: region.to_owned(),
-            body: body.to_vec(),
+        state.note(|| {
+            let (kind, body) = journal::request(body, room);
+            let outcome = journal::fingerprint(&outcome.result);
+            Entry { kind, instant: now.0, mint, outcome, region: region.to_owned(), body }
         });
     }
     outcome
 }
 
 fn decide(
-    caller: &Principal,
+    terms: Terms,
     state: &mut State,
     region: &str,
     body: &[u8],
@@ -199,7 +205,7 @@ fn decide(
         }
     }
     let mut context = state.context(region, now);
-    context.caller = caller.clone();
+    context.terms = terms;
     let token = node.children.get("ClientToken").filter(|_| action.idempotent);
     let token = token.and_then(|token| token.value.clone()).filter(|token| !token.is_empty());
     outcome.remembered = token.clone().map(|token| (action.name, token));

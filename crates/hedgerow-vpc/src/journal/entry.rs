@@ -11,6 +11,22 @@ pub enum Kind {
     Settle = 2,
     /// An attachment began to hang: the body has the seconds, a space and the answer.
     Hold = 3,
+    /// A launch that found room for fewer instances than it would take: the body has their number
+    /// and the request.
+    Launch = 4,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 4] = [Kind::Request, Kind::Settle, Kind::Hold, Kind::Launch];
+}
+
+/// The kind and body of an entry for a request that was decided with room for so many instances.
+pub fn request(form: &[u8], room: Option<u32>) -> (Kind, Vec<u8>) {
+    match room {
+        None => (Kind::Request, form.to_vec()),
+        Some(room) => (Kind::Launch, [&room.to_le_bytes()[..], form].concat()),
+    }
 }
 
 /// Something that changed records, and what it takes to do it again the same way.
@@ -26,7 +42,7 @@ pub struct Entry {
     pub outcome: u32,
     /// The region it was signed for.
     pub region: String,
-    /// The form body of a request.
+    /// The form body of a request; of other kinds as they say.
     pub body: Vec<u8>,
 }
 
@@ -39,7 +55,7 @@ impl Entry {
         out.extend_from_slice(&self.mint.1.to_le_bytes());
         out.extend_from_slice(&self.outcome.to_le_bytes());
         for bytes in [self.region.as_bytes(), &self.body] {
-            let len = u32::try_from(bytes.len()).expect("bodies are limited to a mebibyte");
+            let len = u32::try_from(bytes.len()).expect("bodies are little more than a mebibyte");
             out.extend_from_slice(&len.to_le_bytes());
             out.extend_from_slice(bytes);
         }
@@ -48,9 +64,7 @@ impl Entry {
     /// Takes an entry from the front of `bytes`; `None` where there is no whole one.
     pub fn decode(bytes: &mut &[u8]) -> Option<Entry> {
         let [kind] = take(bytes)?;
-        let kind = [Kind::Request, Kind::Settle, Kind::Hold]
-            .into_iter()
-            .find(|known| *known as u8 == kind)?;
+        let kind = Kind::ALL.into_iter().find(|known| *known as u8 == kind)?;
         let instant = u64::from_le_bytes(take(bytes)?);
         let mint = (u64::from_le_bytes(take(bytes)?), u32::from_le_bytes(take(bytes)?));
         let outcome = u32::from_le_bytes(take(bytes)?);

@@ -36,7 +36,7 @@ use nix::fcntl::Flock;
 use mirror::Mirror;
 use writer::Writer;
 
-pub use entry::{Entry, Kind};
+pub use entry::{Entry, Kind, request};
 pub use replay::fingerprint;
 pub use segment::{Scan, SegmentError, frame, header, scan};
 pub use snapshot::{Snapshot, SnapshotError, parse as parse_snapshot};

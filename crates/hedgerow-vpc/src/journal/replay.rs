@@ -1,8 +1,8 @@
 //! Deciding a journalled request again.
 
-use super::entry::{Entry, Kind};
+use super::entry::{Entry, Kind, take};
 use super::mirror::Mirror;
-use crate::api::{self, error::Ec2Error};
+use crate::api::{self, Terms, error::Ec2Error};
 use crate::effect::Effect;
 use crate::state::State;
 use crate::state::time::Timestamp;
@@ -27,13 +27,11 @@ pub(super) fn apply(
 ) -> Result<(), String> {
     let now = Timestamp(entry.instant);
     let effects = match entry.kind {
-        Kind::Request => {
-            state.move_mint(entry.mint);
-            let outcome = api::answer(state, &entry.region, &entry.body, now);
-            if fingerprint(&outcome.result) != entry.outcome {
-                return Err(outcome.action);
-            }
-            outcome.effects
+        Kind::Request => decide(state, entry, &entry.body, None)?,
+        Kind::Launch => {
+            let mut form = entry.body.as_slice();
+            let room = take(&mut form).ok_or("a launch that found little room")?;
+            decide(state, entry, form, Some(u32::from_le_bytes(room)))?
         }
         Kind::Settle => state.settle(now),
         Kind::Hold => hold(state, entry, now).ok_or("a hanging attachment")?,
@@ -42,6 +40,21 @@ pub(super) fn apply(
         mirror.absorb(effects);
     }
     Ok(())
+}
+
+fn decide(
+    state: &mut State,
+    entry: &Entry,
+    form: &[u8],
+    room: Option<u32>,
+) -> Result<Vec<Effect>, String> {
+    state.move_mint(entry.mint);
+    let terms = Terms { room, ..Terms::default() };
+    let outcome = api::answer_on(terms, state, &entry.region, form, Timestamp(entry.instant));
+    match fingerprint(&outcome.result) == entry.outcome {
+        true => Ok(outcome.effects),
+        false => Err(outcome.action),
+    }
 }
 
 fn hold(state: &mut State, entry: &Entry, now: Timestamp) -> Option<Vec<Effect>> {

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::mirror::Mirror;
 use super::{Journal, JournalError, Opened, Options, SegmentError, parse_snapshot, scan};
-use crate::api;
+use crate::api::{self, Terms};
 use crate::state::time::Timestamp;
 use crate::state::{Quotas, State};
 
@@ -74,9 +74,13 @@ impl Kept {
     }
 
     fn ask(&mut self, body: &str) -> bool {
+        self.ask_on(Terms::default(), body)
+    }
+
+    fn ask_on(&mut self, terms: Terms, body: &str) -> bool {
         self.now += 7;
-        let outcome =
-            api::answer(&mut self.state, "us-west-2", body.as_bytes(), Timestamp(self.now));
+        let now = Timestamp(self.now);
+        let outcome = api::answer_on(terms, &mut self.state, "us-west-2", body.as_bytes(), now);
         let entries = self.state.take_entries();
         entries.iter().for_each(|entry| {
             self.journal.append(entry);
@@ -188,6 +192,21 @@ fn what_comes_back_is_what_was_there_with_and_without_snapshots() {
         let both = Kept::open(&mixed.0).expect("snapshot and journal").records();
         assert_eq!(both, before, "seed {seed}: snapshot and journal");
     }
+}
+
+#[test]
+fn a_launch_with_little_room_comes_back_as_it_was() {
+    let directory = Directory::new("room");
+    let mut kept = Kept::open(&directory.0).expect("a new directory");
+    let run = "Action=RunInstances&ImageId=ami-1&InstanceType=m5.large&MinCount=1&MaxCount=5\
+               &ClientToken=t";
+    assert!(kept.ask_on(Terms { room: Some(2), ..Terms::default() }, run));
+    assert_eq!(kept.ids.iter().filter(|id| id.starts_with("i-")).count(), 2, "{:?}", kept.ids);
+    assert!(kept.ask(run), "a repeated request");
+    kept.settle();
+    let records = kept.records();
+    drop(kept);
+    assert!(Kept::open(&directory.0).expect("the same directory").records() == records);
 }
 
 #[test]

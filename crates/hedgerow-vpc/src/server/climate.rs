@@ -9,12 +9,12 @@ use axum::body::Bytes;
 use futures::FutureExt;
 
 use super::{Answer, Server, lock};
-use crate::api::{self, Outcome, envelope::Api, error::Ec2Error};
+use crate::api::{self, Outcome, Terms, envelope::Api, error::Ec2Error};
 use crate::iam::Keys;
 use crate::settings::{Settings, SettingsError, Store};
+use crate::state::State;
 use crate::state::principal::Credentials;
 use crate::state::time::Timestamp;
-use crate::state::{Principal, State};
 use crate::weather::{
     Afterwards, Change, Config, Fate, Load, Millis, Past, Weather, is_describe, shortage,
 };
@@ -128,8 +128,8 @@ impl Climate {
         now: Timestamp,
         fate: &Fate,
     ) -> Outcome {
-        let caller = match self.admit(state, call, now) {
-            Ok(caller) => caller,
+        let terms = match self.admit(state, call, now) {
+            Ok(terms) => terms,
             Err(error) => return refused(call.body, error),
         };
         let Call { region, body, .. } = *call;
@@ -138,11 +138,12 @@ impl Climate {
         if let Some(past) = past.as_mut().filter(|_| fate.stale && opened) {
             let state = past.at(self.millis(), now);
             if state.region(region).is_some() {
-                return api::answer_to(&caller, state, region, body, now);
+                return api::answer_on(terms, state, region, body, now);
             }
         }
         let mint = state.mint_position();
-        let mut outcome = api::answer_to(&caller, state, region, body, now);
+        let room = terms.room;
+        let mut outcome = api::answer_on(terms, state, region, body, now);
         let mut attaching = None;
         if let (Some(seconds), Ok(answer)) = (fate.attaching, &outcome.result)
             && let Some(effects) = state.hold_attachment(region, answer, now, seconds)
@@ -152,13 +153,14 @@ impl Climate {
         }
         if let Some(past) = past.as_mut().filter(|_| !(opened && is_describe(&outcome.action))) {
             let (region, body) = (region.to_owned(), body.to_vec());
-            past.note(self.millis(), Change { region, body, now, mint, attaching });
+            past.note(self.millis(), Change { region, body, now, mint, attaching, room });
         }
         outcome
     }
 
-    /// Who asks; refuses who is nobody, what they may not do, and launches that find no room.
-    fn admit(&self, state: &State, call: &Call<'_>, now: Timestamp) -> Result<Principal, Ec2Error> {
+    /// On which terms a call is answered; refuses who is nobody, what they may not do, and launches
+    /// that find no room.
+    fn admit(&self, state: &State, call: &Call<'_>, now: Timestamp) -> Result<Terms, Ec2Error> {
         let caller = call.credentials.principal(state, now).map_err(|why| {
             let api = api::asked(call.body).map_or(Api::Ec2, |action| action.api);
             why.error(api)
@@ -166,10 +168,13 @@ impl Climate {
         let key = call.credentials.key.as_deref();
         lock(&self.keys).check(state, (&caller, key), call.region, call.body)?;
         let weather = lock(&self.weather);
-        if let (Some(weather), Some(region)) = (weather.as_ref(), state.region(call.region)) {
-            shortage(&weather.config().capacity, region, call.body)?;
-        }
-        Ok(caller)
+        let room = match (weather.as_ref(), state.region(call.region)) {
+            (Some(weather), Some(region)) => {
+                shortage(&weather.config().capacity, region, call.body)?
+            }
+            _ => None,
+        };
+        Ok(Terms { caller, room })
     }
 
     /// A change of the state was taken back: the past must not come to it.

@@ -25,7 +25,11 @@ pub(crate) fn get(
     cx: &mut Context<'_>,
     _request: GetCallerIdentity,
 ) -> Result<CallerIdentity, Ec2Error> {
-    Ok(CallerIdentity { user_id: cx.caller.user_id(), account: ACCOUNT, arn: cx.caller.arn() })
+    Ok(CallerIdentity {
+        user_id: cx.terms.caller.user_id(),
+        account: ACCOUNT,
+        arn: cx.terms.caller.arn(),
+    })
 }
 
 /// DecodeAuthorizationMessage.

@@ -234,9 +234,10 @@ pub(crate) fn run(
     request: RunInstances,
 ) -> Result<ReservationItem, Ec2Error> {
     let launch = plan(cx.region, cx.quotas, &request)?;
+    let count = cx.terms.room.map_or(launch.count, |room| launch.count.min(room));
     let reservation = cx.mint.id("r");
     let mut ids = Vec::new();
-    for launch_index in 0..launch.count {
+    for launch_index in 0..count {
         let id = cx.mint.id("i");
         let instance = Instance {
             id: id.clone(),

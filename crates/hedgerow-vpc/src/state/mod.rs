@@ -99,6 +99,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::Terms;
 use crate::api::error::Ec2Error;
 use crate::effect::Effect;
 use crate::journal::{Entry, Kind};
@@ -137,8 +138,8 @@ pub(crate) struct Context<'a> {
     pub quotas: &'a Quotas,
     /// The instant of the request.
     pub now: Timestamp,
-    /// Who asks.
-    pub caller: Principal,
+    /// Who asks, and what the cloud has room for.
+    pub terms: Terms,
     /// What the machine must do before the answer is sent, in order.
     pub effects: Vec<Effect>,
 }
@@ -181,7 +182,7 @@ impl State {
         let State { regions, mint, quotas, .. } = self;
         let region = regions.get_mut(region).expect("the region was opened");
         region.forget_terminated(now);
-        Context { region, mint, quotas, now, caller: Principal::User, effects: Vec::new() }
+        Context { region, mint, quotas, now, terms: Terms::default(), effects: Vec::new() }
     }
 
     /// Limits.

@@ -12,26 +12,32 @@ use crate::state::{Region, catalog};
 struct Wanted<'a> {
     kind: &'a str,
     zone: &'a str,
-    count: usize,
+    /// What it must get.
+    least: usize,
+    /// What it would take.
+    most: usize,
 }
 
-/// EC2's `InsufficientInstanceCapacity` for a RunInstances or StartInstances that finds no room, by
-/// the state before. A request that names nothing definite is left to the action itself, and so is
-/// one whose client token is known: it gets its first answer again.
+/// How many instances a RunInstances may make where that is fewer than it would take, by the state
+/// before: "EC2 launches the largest possible number of instances above the specified minimum
+/// count" (RunInstances, EC2 API Reference). A request that names nothing definite is left to the
+/// action itself, and so is one whose client token is known: it gets its first answer again.
 ///
 /// # Errors
-/// The first shortage that the request meets.
-pub fn shortage(rules: &[Capacity], region: &Region, body: &[u8]) -> Result<(), Ec2Error> {
+/// `InsufficientInstanceCapacity` for the first shortage that leaves a launch less than it must get,
+/// or a StartInstances without room for all.
+pub fn shortage(rules: &[Capacity], region: &Region, body: &[u8]) -> Result<Option<u32>, Ec2Error> {
     if rules.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let Ok(node) = Node::parse(body) else { return Ok(()) };
+    let Ok(node) = Node::parse(body) else { return Ok(None) };
     let wanted = match text(&node, &["Action"]) {
         Some("RunInstances") => launched(region, &node).into_iter().collect(),
         Some("StartInstances") => started(region, &node),
         _ => Vec::new(),
     };
-    for Wanted { kind, zone, .. } in &wanted {
+    let mut fewer = None;
+    for Wanted { kind, zone, most, .. } in &wanted {
         for rule in rules.iter().filter(|r| r.instance_type.fits(kind) && r.zone.fits(zone)) {
             let fits = |k: &str, z: &str| rule.instance_type.fits(k) && z == *zone;
             let running = region.instances.values().filter(|instance| {
@@ -39,13 +45,17 @@ pub fn shortage(rules: &[Capacity], region: &Region, body: &[u8]) -> Result<(), 
                     && instance.stopped.is_none()
                     && fits(&instance.type_name, &instance.zone.name)
             });
-            let more = wanted.iter().filter(|w| fits(w.kind, w.zone)).map(|w| w.count);
-            if running.count() + more.sum::<usize>() > rule.available {
+            let room = rule.available.saturating_sub(running.count());
+            let least = wanted.iter().filter(|w| fits(w.kind, w.zone)).map(|w| w.least);
+            if least.sum::<usize>() > room {
                 return Err(error(rules, region, kind, zone));
+            }
+            if *most > room {
+                fewer = Some(fewer.map_or(room, |fewer: usize| fewer.min(room)));
             }
         }
     }
-    Ok(())
+    Ok(fewer.and_then(|room| u32::try_from(room).ok()))
 }
 
 fn text<'n>(node: &'n Node, path: &[&str]) -> Option<&'n str> {
@@ -69,8 +79,9 @@ fn launched<'a>(region: &'a Region, node: &'a Node) -> Option<Wanted<'a>> {
     };
     let place =
         from_subnet.or_else(|| text(node, &["Placement", "AvailabilityZone"])).or_else(default);
-    let count = text(node, &["MaxCount"]).and_then(|count| count.parse().ok()).unwrap_or(1);
-    Some(Wanted { kind: text(node, &["InstanceType"])?, zone: place?, count })
+    let count = |name| text(node, &[name]).and_then(|count| count.parse().ok()).unwrap_or(1);
+    let (least, most) = (count("MinCount"), count("MaxCount"));
+    Some(Wanted { kind: text(node, &["InstanceType"])?, zone: place?, least, most })
 }
 
 fn started<'a>(region: &'a Region, node: &'a Node) -> Vec<Wanted<'a>> {
@@ -78,7 +89,8 @@ fn started<'a>(region: &'a Region, node: &'a Node) -> Vec<Wanted<'a>> {
     let ids: BTreeSet<&str> = ids.filter_map(|id| id.value.as_deref()).collect();
     let instances = ids.into_iter().filter_map(|id| region.instances.get(id));
     let stopped = instances.filter(|instance| instance.stopped.is_some());
-    let wanted = |i: &'a Instance| Wanted { kind: &i.type_name, zone: &i.zone.name, count: 1 };
+    let wanted =
+        |i: &'a Instance| Wanted { kind: &i.type_name, zone: &i.zone.name, least: 1, most: 1 };
     stopped.map(wanted).collect()
 }
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Millis;
-use crate::api;
+use crate::api::{self, Terms};
 use crate::state::State;
 use crate::state::time::Timestamp;
 
@@ -27,6 +27,8 @@ pub struct Change {
     pub mint: (u64, u32),
     /// For how many seconds the attachment that it made is `attaching`.
     pub attaching: Option<u64>,
+    /// How many instances a launch found room for, where that is fewer than it would take.
+    pub room: Option<u32>,
 }
 
 /// A state that lags behind.
@@ -72,9 +74,10 @@ impl Past {
     }
 
     fn carry_out(&mut self, change: &Change) {
-        let Change { region, body, now, mint, attaching } = change;
+        let Change { region, body, now, mint, attaching, room } = change;
         self.state.move_mint(*mint);
-        let outcome = api::answer(&mut self.state, region, body, *now);
+        let terms = Terms { room: *room, ..Terms::default() };
+        let outcome = api::answer_on(terms, &mut self.state, region, body, *now);
         if let (Ok(answer), Some(seconds)) = (outcome.result, attaching) {
             let _ = self.state.hold_attachment(region, &answer, *now, *seconds);
         }

@@ -187,7 +187,7 @@ fn the_past_lags_and_comes_to_the_same() {
         let outcome = api::answer(&mut state, "us-west-2", &body, now);
         assert!(outcome.result.is_ok());
         let region = "us-west-2".to_owned();
-        past.note(Millis(at), Change { region, body, now, mint, attaching: None });
+        past.note(Millis(at), Change { region, body, now, mint, attaching: None, room: None });
     }
     for (at, want) in [(1_000, 1), (1_499, 1), (1_500, 2), (1_799, 2), (1_800, 3), (1_600, 3)] {
         assert_eq!(vpcs(past.at(Millis(at), Timestamp(3))), want, "at {at}");

@@ -157,6 +157,39 @@ fn a_type_is_short_in_a_zone() {
 }
 
 #[test]
+fn a_launch_gets_what_there_is_from_its_least_on() {
+    let mut vpc = Vpc::start();
+    vpc.furnish();
+    vpc.weather(
+        r#"{"capacity":[{"available":6},{"instance_type":"m5.*","available":4}],"stale":{"ms":1}}"#,
+    );
+    let run = |least: u8, most: u8| {
+        format!(
+            "RunInstances ImageId=ami-1 InstanceType=m5.large MinCount={least} MaxCount={most} \
+             SubnetId={{subnet}} ClientToken=t{least}"
+        )
+    };
+    let running = || {
+        std::thread::sleep(Duration::from_millis(20));
+        vpc.ok(ADMIN, "DescribeInstances").body.matches("<instanceId>").count()
+    };
+    vpc.fails(ADMIN, "InsufficientInstanceCapacity", &run(4, 9));
+    assert_eq!(running(), 1, "nothing was made");
+    vpc.fails(ADMIN, "DryRunOperation", &format!("{} DryRun=True", run(2, 9)));
+    let made = vpc.ok(ADMIN, &run(2, 9));
+    assert_eq!(made.body.matches("<instanceId>").count(), 3, "{}", made.body);
+    assert_eq!(running(), 4, "also as a describe sees it later");
+    let ids = |body: &str| {
+        let ids = body.split("<instanceId>").skip(1).filter_map(|rest| rest.split('<').next());
+        ids.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let again = vpc.ok(ADMIN, &run(2, 9));
+    assert_eq!(ids(&again.body), ids(&made.body), "a repeated request gets the first answer");
+    vpc.fails(ADMIN, "IdempotentParameterMismatch", &run(2, 8));
+    vpc.fails(ADMIN, "InsufficientInstanceCapacity", &run(1, 9));
+}
+
+#[test]
 fn a_stopped_instance_leaves_room_and_needs_it_again() {
     let mut vpc = Vpc::start();
     vpc.furnish();
@@ -164,7 +197,7 @@ fn a_stopped_instance_leaves_room_and_needs_it_again() {
     vpc.ok(ADMIN, "StopInstances InstanceId.1={instance}");
     let run = |count: u8| {
         format!(
-            "RunInstances ImageId=ami-1 InstanceType=m5.large MinCount=1 MaxCount={count} \
+            "RunInstances ImageId=ami-1 InstanceType=m5.large MinCount={count} MaxCount={count} \
              SubnetId={{subnet}} ClientToken=t{count}"
         )
     };
