@@ -262,12 +262,11 @@ impl Server {
             self.metrics.count_principal(&action, caller.credentials.key.as_deref());
             return refusal(error, status);
         }
-        let (afterwards, attaching) = (fate.afterwards.take(), fate.attaching);
-        let answer = Arc::clone(&self).answer(caller, body, fate).await;
-        if attaching.is_some() || DRAINING.contains(&action.as_str()) {
+        let answer = Arc::clone(&self).answer(caller, body, &fate).await;
+        if fate.attaching.is_some() || DRAINING.contains(&action.as_str()) {
             self.settle_later();
         }
-        match afterwards {
+        match fate.afterwards {
             None => Reply::Answer(answer),
             Some(Afterwards::Silence) => Reply::Lost,
             Some(Afterwards::Error(error, status)) => refusal(error, status),

@@ -189,13 +189,13 @@ impl Server {
     }
 
     /// Answers one request of the query protocol. Not to be dropped half-way: see [`Self::ask`].
-    async fn answer(self: Arc<Self>, caller: Caller, body: Bytes, fate: Fate) -> Answer {
+    async fn answer(self: Arc<Self>, caller: Caller, body: Bytes, fate: &Fate) -> Answer {
         let Caller { region, credentials } = caller;
         let reads = api::asked(&body).is_some_and(api::Action::only_reads);
         let changes = !reads || self.state().region(&region).is_none();
         let done = self.transact(changes, |state, now| {
             let call = Call { region: &region, credentials: &credentials, body: &body };
-            let mut outcome = self.climate.decide(state, &call, now, &fate);
+            let mut outcome = self.climate.decide(state, &call, now, fate);
             let effects = std::mem::take(&mut outcome.effects);
             (outcome, effects)
         });
@@ -214,13 +214,12 @@ impl Server {
         }
         let request = self.request_id();
         self.metrics.count_principal(&action, credentials.key.as_deref());
+        self.metrics.count(&action, fate.heard(&result));
         match result {
             Ok(fields) => {
-                self.metrics.count(&action, "");
                 Answer { status: 200, body: api.answer(&action, &fields, &request), request }
             }
             Err(error) => {
-                self.metrics.count(&action, error.code);
                 tracing::debug!(action, region, %error, "refused");
                 Answer { status: error.status(), body: api.error(&error, &request), request }
             }

@@ -59,6 +59,17 @@ pub struct Fate {
     pub attaching: Option<u64>,
 }
 
+impl Fate {
+    /// The code that the client hears of a call with this result; empty where it hears of success.
+    pub fn heard(&self, result: &Result<String, Ec2Error>) -> &'static str {
+        match (&self.afterwards, result) {
+            (Some(Afterwards::Silence), _) => "NoAnswer",
+            (Some(Afterwards::Error(error, _)), _) | (None, Err(error)) => error.code,
+            (None, Ok(_)) => "",
+        }
+    }
+}
+
 /// What comes in place of the answer to a request that was carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Afterwards {

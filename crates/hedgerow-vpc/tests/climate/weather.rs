@@ -67,6 +67,21 @@ fn an_error_after_the_effect() {
 }
 
 #[test]
+fn calls_are_counted_as_the_client_heard_of_them() {
+    let vpc = Vpc::start();
+    vpc.weather(r#"{"failures":[{"nth":1,"code":"InternalError","after_effect":true},{"nth":2}]}"#);
+    vpc.fails(ADMIN, "InternalError", CREATE);
+    assert!(vpc.try_ask(ADMIN, CREATE).is_none(), "the answer is lost");
+    vpc.ok(ADMIN, CREATE);
+    assert_eq!(vpcs(&vpc), 4, "all three were made");
+    let metrics = vpc.http("GET", "/metrics", "", "").expect("metrics").body;
+    for code in ["InternalError", "NoAnswer", "OK"] {
+        let line = format!("hedgerow_vpc_calls_total{{action=\"CreateVpc\",code=\"{code}\"}} 1\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+}
+
+#[test]
 fn calls_take_their_time_and_others_do_not() {
     let vpc = Vpc::start();
     vpc.weather(r#"{"latency":[{"action":"Create*","fixed_ms":400}]}"#);
