@@ -4,6 +4,7 @@ Usage: walk.py ENDPOINT
 """
 
 import time
+import urllib.request
 
 from official import client, refused
 
@@ -16,6 +17,9 @@ vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
 assert [z["ZoneName"] for z in ec2.describe_availability_zones()["AvailabilityZones"]] == [
     "eu-west-1a", "eu-west-1b", "eu-west-1c"], "the region is the signature's"
 assert len(client("ec2", "eu-west-2").describe_vpcs()["Vpcs"]) == 1
+by_get = ec2.generate_presigned_url("describe_vpcs", {"VpcIds": [vpc]}, HttpMethod="GET")
+with urllib.request.urlopen(by_get) as answer:
+    assert vpc in answer.read().decode(), "a signed URL, as a browser opens it"
 subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
 app = ec2.create_security_group(GroupName="app", Description="a", VpcId=vpc)["GroupId"]
 db = ec2.create_security_group(GroupName="db", Description="d", VpcId=vpc)["GroupId"]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State as Shared;
+use axum::extract::{RawQuery, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -176,7 +176,7 @@ async fn serve_one(stream: TcpStream, routes: Router, seat: Arc<Seat>) -> Result
 /// The API at `/`, `/metrics`, `/healthz`.
 pub(super) fn api_routes(server: Arc<Server>) -> Router {
     Router::new()
-        .route("/", post(ec2))
+        .route("/", post(by_post).get(by_get).head(async || StatusCode::METHOD_NOT_ALLOWED))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .merge(admin::routes())
@@ -208,22 +208,59 @@ pub(super) fn caller(headers: &HeaderMap) -> Caller {
     Caller { region: credential::region(authorization).to_owned(), credentials }
 }
 
-async fn ec2(
+/// Who asks, by a query that was signed instead of the headers: `X-Amz-Credential` and
+/// `X-Amz-Security-Token` ("Authenticating requests: using query parameters", IAM User Guide).
+fn caller_by_query(query: &[u8]) -> Option<Caller> {
+    let text = |wanted: &str| form_urlencoded::parse(query).find(|(name, _)| name == wanted);
+    let (_, scope) = text("X-Amz-Credential")?;
+    let credential = format!("Credential={scope}");
+    let credentials = Credentials {
+        key: credential::access_key(Some(&credential)).map(str::to_owned),
+        token: text("X-Amz-Security-Token").map(|(_, token)| token.into_owned()),
+    };
+    Some(Caller { region: credential::region(Some(&credential)).to_owned(), credentials })
+}
+
+async fn by_post(
     Shared(server): Shared<Arc<Server>>,
     Extension(connection): Extension<Connection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let body = match read_body(body).await {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
+    match read_body(body).await {
+        Ok(body) => query(&server, &connection, caller(&headers), body).await,
+        Err(refusal) => refusal,
+    }
+}
+
+/// The same parameters in the URI: "Query requests are HTTP or HTTPS requests that use the HTTP verb
+/// GET or POST" (EC2 API Reference).
+async fn by_get(
+    Shared(server): Shared<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+    RawQuery(parameters): RawQuery,
+) -> Response {
+    let parameters = Bytes::from(parameters.unwrap_or_default());
+    let signed = headers.contains_key(header::AUTHORIZATION);
+    let by_query = caller_by_query(&parameters).filter(|_| !signed);
+    let caller = by_query.unwrap_or_else(|| caller(&headers));
+    query(&server, &connection, caller, parameters).await
+}
+
+/// Answers a request of the query protocol.
+async fn query(
+    server: &Arc<Server>,
+    connection: &Connection,
+    caller: Caller,
+    body: Bytes,
+) -> Response {
     if let Some(name) = api::names_labs_own(&body) {
         let error = api::invalid_action(name);
         let body = Api::Ec2.error(&error, &server.request_id());
         return (StatusCode::BAD_REQUEST, body).into_response();
     }
-    let Answer { status, request, body } = match server.ask_as(caller(&headers), body).await {
+    let Answer { status, request, body } = match server.ask_as(caller, body).await {
         Reply::Answer(answer) => answer,
         Reply::Lost => {
             connection.close();

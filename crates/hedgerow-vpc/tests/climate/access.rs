@@ -292,8 +292,48 @@ fn what_is_the_labs_own_is_not_for_forms() {
             format!("Action={action}&Version={version}&name=x"),
             format!("Action=DescribeVpcs&Action={action}&Version={version}"),
         ] {
-            let answer = vpc.http("POST", "/", "", &form).expect("an answer");
-            assert!(answer.body.contains("InvalidAction"), "{form}: {answer:?}");
+            for (method, path, body) in
+                [("POST", "/", form.as_str()), ("GET", &*format!("/?{form}"), "")]
+            {
+                let answer = vpc.http(method, path, "", body).expect("an answer");
+                assert!(answer.body.contains("InvalidAction"), "{method} {form}: {answer:?}");
+            }
         }
     }
+}
+
+#[test]
+fn a_query_in_the_uri_is_a_call_as_any_other() {
+    let vpc = bound(r#"{"Effect":"Allow","Action":"ec2:Describe*","Resource":"*"}"#);
+    let header = |key: &str| {
+        format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential={key}/20260101/eu-west-1/ec2/aws4_request, \
+             SignedHeaders=host, Signature=0\r\n"
+        )
+    };
+    let get = |headers: &str, query: &str| {
+        let path = format!("/?Version=2016-11-15&Action={query}");
+        vpc.http("GET", &path, headers, "").expect("an answer")
+    };
+    let signed = "&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260101T000000Z&X-Amz-Signature=0\
+                  &X-Amz-SignedHeaders=host&X-Amz-Credential";
+    let scope = "%2F20260101%2Feu-west-1%2Fec2%2Faws4_request";
+    let create = "CreateVpc&CidrBlock=10.0.0.0%2F16";
+    let refused = |answer: super::client::Answer| answer.code() == "UnauthorizedOperation";
+    assert!(refused(get(&header(USER), create)));
+    assert!(refused(get("", &format!("{create}{signed}={USER}{scope}"))));
+    let both = format!("{create}{signed}={ADMIN}{scope}");
+    assert!(refused(get(&header(USER), &both)), "the header comes first");
+    assert_eq!(get("", &format!("{create}{signed}={ADMIN}{scope}")).status, 200);
+    assert_eq!(get(&header(ADMIN), create).status, 200);
+    let temporary = format!("DescribeVpcs{signed}=ASIANOBODY{scope}&X-Amz-Security-Token=x");
+    assert_eq!(get("", &temporary).code(), "AuthFailure");
+    let there = get(&header(USER), "DescribeVpcs");
+    assert_eq!(there.body.matches("<vpcId>").count(), 3, "in the signature's region: {there:?}");
+    assert_eq!(vpc.http("GET", "/", "", "").expect("an answer").code(), "MissingAction");
+    let head = format!("/?Version=2016-11-15&Action={create}");
+    assert_eq!(vpc.http("HEAD", &head, &header(ADMIN), "").expect("an answer").status, 405);
+    let long = format!("DescribeVpcs&VpcId.1={}", "x".repeat(70_000));
+    assert_eq!(get(&header(USER), &long).status, 414);
+    assert_eq!(get(&header(USER), "DescribeVpcs").body.matches("<vpcId>").count(), 3);
 }
