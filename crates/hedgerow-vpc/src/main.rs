@@ -76,8 +76,8 @@ struct Run {
           value_parser = clap::value_parser!(u64).range(1..=600))]
     flow_log_interval: Option<u64>,
     /// Ask this resolver, from the machine's network, for names that the VPC does not know: ADDRESS,
-    /// ADDRESS:PORT, or host for the machine's own if it is at a loopback address. Without it such
-    /// names are refused.
+    /// ADDRESS:PORT, host for the machine's own if it is at a loopback address, or none: such names are
+    /// refused then. [default: host where there is one, or else none]
     #[arg(long, value_name = "RESOLVER")]
     dns_forward: Option<String>,
     /// Security groups that an interface can have, 1 to 16 (EC2: 5 by default, 16 on request).
@@ -225,9 +225,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     }
     server.run_databases(&options.name, options.keep.directory.as_deref());
     // Before anything has DNS.
-    if let Some(resolver) = &options.dns_forward {
-        server.forward_dns(resolver).map_err(anyhow::Error::msg)?;
-    }
+    server.forward_dns(options.dns_forward.as_deref()).map_err(anyhow::Error::msg)?;
     if let Err(error) = server.rebuild().await {
         // What stands goes on as the last process left it, where it outlives processes.
         end(server, true).await?;

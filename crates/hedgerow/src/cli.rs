@@ -135,8 +135,9 @@ pub struct UpArgs {
     /// Loopback port of the Kubernetes API
     #[arg(long, default_value_t = 6443)]
     pub api_port: u16,
-    /// Resolver for names that neither the cluster nor its VPC knows: ADDRESS, ADDRESS:PORT, or host
-    /// for the machine's own if it is at a loopback address [default: such names are refused]
+    /// Resolver for names that neither the cluster nor its VPC knows: ADDRESS, ADDRESS:PORT, host for
+    /// the machine's own if it is at a loopback address, or none [default: host where there is one, or
+    /// else none]
     #[arg(long, value_name = "RESOLVER")]
     pub dns_forward: Option<String>,
     /// If it fails, leave everything as it is for inspection

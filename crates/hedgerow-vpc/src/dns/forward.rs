@@ -17,27 +17,36 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Forwarder(pub SocketAddr);
 
-/// Reads `--dns-forward`: `ADDRESS`, `ADDRESS:PORT`, or `host` for the machine's own resolver,
-/// which must be at a loopback address: traffic of the VPC does not leave the machine unasked.
+/// Reads `--dns-forward`: `ADDRESS`, `ADDRESS:PORT`, `none`, or `host` for the machine's own resolver.
+/// Without it the machine's own is asked, where one is there.
 ///
 /// # Errors
 /// A sentence that says what to write instead.
-pub(crate) fn parse(text: &str) -> Result<Forwarder, String> {
-    if text == "host" {
-        let file = std::fs::read_to_string(RESOLV_CONF)
-            .map_err(|error| format!("--dns-forward host: read {RESOLV_CONF}: {error}"))?;
-        return local_resolver(&file).map(Forwarder).ok_or_else(|| {
-            format!(
-                "--dns-forward host: {RESOLV_CONF} names no resolver at a loopback address; name \
-                 one by its address"
-            )
-        });
+pub(crate) fn parse(text: Option<&str>) -> Result<Option<Forwarder>, String> {
+    let Some(text) = text else { return Ok(own()) };
+    match text {
+        "none" => return Ok(None),
+        "host" => {
+            return own().map(Some).ok_or_else(|| {
+                format!(
+                    "--dns-forward host: {RESOLV_CONF} names no resolver at a loopback address; \
+                     name one by its address"
+                )
+            });
+        }
+        _ => {}
     }
     let address = text.parse().map(|address: IpAddr| SocketAddr::new(address, PORT));
     address
         .or_else(|_| text.parse())
-        .map(Forwarder)
-        .map_err(|_| format!("--dns-forward {text}: write host, ADDRESS or ADDRESS:PORT"))
+        .map(|address| Some(Forwarder(address)))
+        .map_err(|_| format!("--dns-forward {text}: write host, none, ADDRESS or ADDRESS:PORT"))
+}
+
+/// The machine's own resolver, if that is at a loopback address: traffic of the VPC does not leave the
+/// machine unasked.
+fn own() -> Option<Forwarder> {
+    local_resolver(&std::fs::read_to_string(RESOLV_CONF).ok()?).map(Forwarder)
 }
 
 /// The first loopback resolver of a resolv.conf.
@@ -100,8 +109,12 @@ mod tests {
         let file = "# x\nsearch a\nnameserver 10.0.0.2\nnameserver 127.0.0.53\n";
         assert_eq!(local_resolver(file), Some(([127, 0, 0, 53], 53).into()));
         assert_eq!(local_resolver("nameserver 10.0.0.2\n"), None);
-        assert_eq!(parse("127.0.0.1"), Ok(Forwarder(([127, 0, 0, 1], 53).into())));
-        assert_eq!(parse("127.0.0.1:5353"), Ok(Forwarder(([127, 0, 0, 1], 5353).into())));
-        assert!(parse("resolver").is_err());
+        let at = |port| Ok(Some(Forwarder(([127, 0, 0, 1], port).into())));
+        assert_eq!(parse(Some("127.0.0.1")), at(53));
+        assert_eq!(parse(Some("127.0.0.1:5353")), at(5353));
+        assert_eq!(parse(Some("none")), Ok(None));
+        assert!(parse(Some("resolver")).is_err());
+        assert_eq!(parse(None), Ok(own()), "where one is there");
+        assert_eq!(parse(Some("host")).is_ok(), own().is_some());
     }
 }

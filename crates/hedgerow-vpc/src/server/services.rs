@@ -46,15 +46,16 @@ impl Server {
         }
     }
 
-    /// Lets the DNS of VPCs made from now on ask `resolver` (`ADDRESS`, `ADDRESS:PORT` or `host`)
-    /// for names that they do not know.
+    /// Lets the DNS of VPCs made from now on ask `resolver` (`ADDRESS`, `ADDRESS:PORT`, `none` or
+    /// `host`) for names that they do not know; if absent, the host's where one is there.
     ///
     /// # Errors
     /// A sentence where there is no such resolver.
-    pub fn forward_dns(&self, resolver: &str) -> Result<(), String> {
-        let forwarder = dns::parse_forwarder(resolver)?;
-        // Set before: the first one stays.
-        let _known = self.forwarder.set(forwarder);
+    pub fn forward_dns(&self, resolver: Option<&str>) -> Result<(), String> {
+        if let Some(forwarder) = dns::parse_forwarder(resolver)? {
+            // Set before: the first one stays.
+            let _known = self.forwarder.set(forwarder);
+        }
         Ok(())
     }
 
