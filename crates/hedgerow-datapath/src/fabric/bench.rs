@@ -45,25 +45,44 @@ fn print(what: &str, ns: u128, floor: u128, goal: Option<u128>) {
     println!("bench\t{what}\tns\t\t\t{ns}\t{goal}");
 }
 
+/// Tables of which the best counts: where one lies in memory decides what its cache misses cost.
+const TABLES: usize = 8;
+
+/// The same for packets of known flows, chosen at random.
+fn best_of_known(flows: u32) -> u128 {
+    let once = || {
+        let mut bench = with_rules(10);
+        // Every flow is there before it counts.
+        best(&mut bench, "spread", flows - 1, 80);
+        best(&mut bench, "spread", flows - 1, 300)
+    };
+    (0..TABLES).map(|_| once()).min().expect("tables")
+}
+
+/// The same for packets that each begin a flow: a table takes 90,000 of them before it is full.
+fn best_of_new(rules: u16, told: bool) -> u128 {
+    let once = || {
+        let mut bench = with_rules(rules);
+        bench.fabric.tell_accepted(told);
+        best(&mut bench, "spread", NEW_FLOWS, 9)
+    };
+    (0..TABLES).map(|_| once()).min().expect("tables")
+}
+
 #[test]
 #[ignore = "a measurement, for `make bench`"]
 fn cost_of_a_packet() {
-    let mut bench = with_rules(10);
-    let floor = best(&mut bench, "nothing", 0, 100);
+    let floor = best(&mut with_rules(10), "nothing", 0, 100);
     print("floor (the kernel's test run)", floor, floor, None);
     for (flows, goal) in [(1, None), (16_384, None), (65_536, Some(150))] {
-        // Every flow is there before it counts.
-        best(&mut bench, "spread", flows - 1, 80);
-        let ns = best(&mut bench, "spread", flows - 1, 200);
+        let ns = best_of_known(flows);
         print(&format!("established, {flows} flows at random"), ns, floor, goal);
     }
     for rules in [1, 10, 1000] {
-        let ns = best(&mut with_rules(rules), "spread", NEW_FLOWS, 9);
+        let ns = best_of_new(rules, false);
         print(&format!("new flow, {rules} rules"), ns, floor, Some(500));
     }
-    let mut told = with_rules(10);
-    told.fabric.tell_accepted(true);
-    let ns = best(&mut told, "spread", NEW_FLOWS, 9);
+    let ns = best_of_new(10, true);
     print("new flow, 10 rules, told to a log", ns, floor, None);
 }
 
