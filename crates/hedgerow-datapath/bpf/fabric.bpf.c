@@ -63,7 +63,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* Counts a packet that takes the short way, and was not noted anywhere. */
+/* Counts a packet that takes the short way, of which nothing was noted. */
 static __always_inline void hr_shortcut_account(struct __sk_buff *skb, const struct hr_packet *p,
 						const struct hr_interface *from,
 						const struct hr_interface *to)
@@ -71,7 +71,7 @@ static __always_inline void hr_shortcut_account(struct __sk_buff *skb, const str
 	__u32 zero = 0;
 	struct hr_passage *x = bpf_map_lookup_elem(&passage, &zero);
 
-	if (!x || !(from->logged | to->logged))
+	if (!x)
 		return;
 	x->packet = *p;
 	x->from = from->key;
@@ -100,7 +100,8 @@ static __always_inline int hr_shortcut(struct __sk_buff *skb, const struct hr_pa
 	    !hr_mac_equal(p->source_mac, from->mac) || hr_mtu_exceeded(skb, p, to))
 		return HR_LONG_WAY;
 	hr_flow_touch(flow, seen, p, side, now, from, to);
-	hr_shortcut_account(skb, p, from, to);
+	if (from->logged | to->logged)
+		hr_shortcut_account(skb, p, from, to);
 	return hr_forward_between(skb, p, from, to);
 }
 
@@ -349,7 +350,7 @@ static __always_inline int hr_may_be_short(const struct hr_packet *p, const stru
  * compiler then does without; and has a stack of its own, being called by a global function. */
 static __always_inline int hr_shorten(struct __sk_buff *skb, struct hr_six *six)
 {
-	__u32 zero = 0, now;
+	__u32 zero = 0;
 	struct hr_passage *x = bpf_map_lookup_elem(&passage, &zero);
 	const __u32 *generated = bpf_map_lookup_elem(&generation, &zero);
 	struct hr_flow *entry = 0;
@@ -362,6 +363,7 @@ static __always_inline int hr_shorten(struct __sk_buff *skb, struct hr_six *six)
 		return HR_LONG_WAY;
 	/* Before anything that it stands for is read. */
 	x->generation = *(volatile const __u32 *)generated;
+	x->now = hr_flow_now();
 	x->looked_up = 0;
 	if (six ? hr_parse_ethernet(skb, &p) || hr_parse_datagram_v6(skb, &p)
 		: !hr_parse_plain(skb, &p))
@@ -369,10 +371,9 @@ static __always_inline int hr_shorten(struct __sk_buff *skb, struct hr_six *six)
 	if (!hr_port_at(skb->ifindex, &port) || !hr_may_be_short(&p, &port))
 		return HR_LONG_WAY;
 	hr_name(&flow, &p, six, HR_OWNER | port.vpc, HR_OWNER | port.vpc);
-	now = hr_flow_now();
 	flow.way = hr_flow_find_fast(&flow.key, six ? &six->key : 0, flow.hash, &flow.seen, &entry);
 	if (flow.way < HR_FLOW_WAYS && entry) {
-		action = hr_shortcut(skb, &p, &flow, entry, x->generation, now);
+		action = hr_shortcut(skb, &p, &flow, entry, x->generation, x->now);
 		if (action != HR_LONG_WAY) {
 			hr_count(HR_ALLOWED);
 			return action;
@@ -441,7 +442,6 @@ static __always_inline int hr_run(struct __sk_buff *skb, struct hr_six *six)
 
 	if (!x)
 		return TC_ACT_SHOT;
-	x->now = hr_flow_now();
 	__builtin_memset(&x->parsed, 0,
 			 sizeof(*x) - __builtin_offsetof(struct hr_passage, parsed));
 	x->rules[0] = HR_NO_RULE;
